@@ -194,9 +194,7 @@ class CircuitOpenError(ApiError):
 
     transient = True
 
-    def __init__(
-        self, message: str = "", *, retry_at: float | None = None, **details: Any
-    ) -> None:
+    def __init__(self, message: str = "", *, retry_at: float | None = None, **details: Any) -> None:
         super().__init__(message, **details)
         self.retry_at = retry_at
 
