@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "arguments_text",
+    "call_id",
     "chat_body",
     "finish_reason_of",
     "read_chat",
@@ -105,7 +106,9 @@ def read_chat(raw: Any, *, backend: str = "") -> ChatCompletionResponse:
         if error is not None:
             raise error
     message = choice.get("message") if choice is not None else None
-    if choice is None or message.__class__ is not dict:
+    if message.__class__ is not dict:
+        message = _other_message(choice)
+    if choice is None or message is None:
         raise _not_an_answer(raw, backend)
     content = message.get("content")
     reasoning = ""
@@ -221,6 +224,13 @@ def arguments_text(arguments: Any) -> str:
     return "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
 
 
+def call_id(identity: Any) -> str:
+    """Return a tool call's id as text: some servers number their calls, some give no id."""
+    if identity.__class__ is int:
+        return str(identity)
+    return identity if identity.__class__ is str else ""
+
+
 def _detail_text(details: list[Any]) -> str:
     # OpenRouter: reasoning.text, reasoning.summary and reasoning.encrypted, which says nothing.
     said = []
@@ -242,6 +252,17 @@ def _first(choices: Any) -> dict[str, Any] | None:
     return choices[0] if isinstance(choices[0], dict) else None
 
 
+def _other_message(choice: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what stands in the place of a message: a delta, or nothing after a filter."""
+    if choice is None:
+        return None
+    delta = choice.get("delta")
+    if isinstance(delta, dict):
+        return delta
+    ended = choice.get("finish_reason") and "text" not in choice
+    return {} if ended and isinstance(choice["finish_reason"], str) else None
+
+
 def _tool_calls(message: Mapping[str, Any], *, cut: bool) -> list[ToolCall]:
     """Return the calls of a message; a legacy `function_call` counts as one without an id.
 
@@ -259,10 +280,10 @@ def _tool_calls(message: Mapping[str, Any], *, cut: bool) -> list[ToolCall]:
             custom = call.get("custom")  # a tool that takes free text instead of JSON
             if isinstance(custom, dict):
                 text = arguments_text(custom.get("input"))
-                found.append(ToolCall(_text(call.get("id")), _text(custom.get("name")), text))
+                found.append(ToolCall(call_id(call.get("id")), _text(custom.get("name")), text))
             continue
         text = arguments_text(function.get("arguments"))
-        found.append(ToolCall(_text(call.get("id")), _text(function.get("name")), text or none))
+        found.append(ToolCall(call_id(call.get("id")), _text(function.get("name")), text or none))
     legacy = message.get("function_call")
     if not found and isinstance(legacy, dict) and _text(legacy.get("name")):
         text = arguments_text(legacy.get("arguments"))

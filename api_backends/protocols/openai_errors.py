@@ -264,7 +264,8 @@ def _message(
         remedy = _HTML_REMEDY if status < 500 else _REMEDIES[cls]
     elif cls is RateLimitError and transient is False:
         remedy = _QUOTA_REMEDY
-    words = " ".join(word for word in (str(status), report.kind or report.code or "") if word)
+    word = report.kind or report.code or ""
+    words = str(status) if word in ("", str(status)) else f"{status} {word}"
     if said and said[-1] not in ".!?…":
         said += "."
     return f"{backend or 'the server'} answered {words[:80]}: {said or 'no explanation.'} {remedy}"
@@ -296,7 +297,8 @@ def _report(body: Any) -> _Report:
 def _report_of_object(error: Mapping[str, Any], body: Mapping[str, Any]) -> _Report:
     text = next((_plain(error[key]) for key in ("message", "msg", "error") if error.get(key)), "")
     param = error.get("param")
-    kind = _word(error.get("type")) or _word(error.get("status")) or _word(body.get("type"))
+    kinds = (error.get("type"), error.get("status"), body.get("type"))
+    kind = next((_word(word) for word in kinds if isinstance(word, str) and word), None)
     status = _status(error) or _status(body)
     metadata = error.get("metadata")
     if isinstance(metadata, dict) and metadata.get("raw"):  # OpenRouter: what its provider said

@@ -13,7 +13,7 @@ from typing import Any
 
 from api_backends.types import ToolCallDelta
 
-from .openai_chat import arguments_text
+from .openai_chat import arguments_text, call_id
 
 __all__ = ["ToolCallAssembler"]
 
@@ -79,9 +79,7 @@ class ToolCallAssembler:
             custom = piece.get("custom")  # a tool that takes free text instead of JSON
             known = custom if isinstance(custom, dict) else {}
             function = {"name": known.get("name"), "arguments": known.get("input")}
-        identity = piece.get("id")
-        if not isinstance(identity, str):
-            identity = ""
+        identity = call_id(piece.get("id"))
         name = function.get("name")
         if not isinstance(name, str):
             name = ""
