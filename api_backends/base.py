@@ -6,26 +6,22 @@ its wire. Threads, retries, keys and connections are the engine's; see `docs/new
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from . import registry
 from .async_calls import iterate_stream, wait_for
-from .capabilities import Capabilities
-from .chat_stream import ChatStream, EventParser, StreamReader
-from .endpoint_set import EndpointSet
+from .chat_stream import ChatStream, RawReader
 from .engine.call import Call
 from .engine.clock import SYSTEM_CLOCK, Clock
-from .engine.credentials import Secret
 from .engine.json_codec import encode
-from .engine.streams import SSEParser
 from .errors import ApiError, InvalidRequestError, InvalidResponseError
 from .exchange import Control, Exchange, split_options
 from .handlers import EndpointHandler
 from .messages import normalize_messages
-from .settings import Identity, Settings
+from .settings import Settings
+from .translation import Translation
 from .types import ChatCompletionResponse, EmbeddingResponse, StreamChunk
 
 __all__ = ["BaseApiBackend"]
@@ -34,7 +30,7 @@ T = TypeVar("T")
 Messages = str | Sequence[Any]
 
 
-class BaseApiBackend(EndpointSet):
+class BaseApiBackend(Translation):
     """A chat back end: synchronous first, with async twins; safe to share between threads.
 
     The constructor opens no connection and starts no thread.
@@ -48,23 +44,6 @@ class BaseApiBackend(EndpointSet):
         ConfigurationError: A setting is misspelt or of the wrong kind.
     """
 
-    name: ClassVar[str]
-    names: ClassVar[tuple[str, ...]] = ()
-    """Prefixes of its settings, if they are more than its name."""
-    default_url: ClassVar[str]
-    version_path: ClassVar[str] = "/v1"
-    routes: ClassVar[tuple[str, ...]] = ()
-    """Routes that a URL given as base may end in; they are cut off."""
-    key_names: ClassVar[tuple[str, ...]] = ()
-    key_env: ClassVar[tuple[str, ...]] = ()
-    extra_keys: ClassVar[tuple[str, ...]] = ()
-    needs_key: ClassVar[bool] = True
-    default_model: ClassVar[str | None] = None
-    default_embedding_model: ClassVar[str | None] = None
-    model_patterns: ClassVar[tuple[str, ...]] = ()
-    takes_any_model: ClassVar[bool] = False
-    capabilities: ClassVar[Capabilities] = Capabilities()
-
     def __init__(
         self,
         resources: Mapping[str, Any] | None = None,
@@ -74,81 +53,6 @@ class BaseApiBackend(EndpointSet):
         clock: Clock = self.resources.get("clock") or SYSTEM_CLOCK
         settings = Settings.read(self.identity(), metadata, registry.get_available_backends())
         super().__init__(settings, clock, self.resources.get("session"))
-
-    # -- override points: translations and routes ------------------------------------------------
-
-    def headers(self, api_key: str | None) -> dict[str, str]:
-        """Return the headers that every request carries."""
-        headers = {
-            "content-type": "application/json",
-            "accept": "application/json, text/event-stream",
-            "accept-encoding": "gzip, deflate",
-            "user-agent": "ipfs_accelerate_py/0.1.0",
-        }
-        if api_key:
-            headers["authorization"] = f"Bearer {api_key}"
-        return headers
-
-    def chat_path(self, model: str | None, *, stream: bool) -> str:
-        """Return the route of a chat request, from the base URL."""
-        raise self._cannot("chat()")
-
-    def chat_body(
-        self, messages: list[dict[str, Any]], model: str | None, options: dict[str, Any],
-        *, stream: bool,
-    ) -> dict[str, Any]:
-        """Translate checked messages and options to the provider's JSON body."""
-        raise self._cannot("chat()")
-
-    def read_chat(self, raw: Any) -> ChatCompletionResponse:
-        """Translate the provider's JSON answer, or raise the error that it is."""
-        raise self._cannot("chat()")
-
-    def stream_reader(self, body: Mapping[str, Any]) -> StreamReader:
-        """Return a reader of the events that answer `body`."""
-        raise self._cannot("stream_chat()")
-
-    def stream_parser(self) -> EventParser:
-        """Return what cuts the bytes of a stream into events."""
-        return SSEParser()
-
-    def chunks_of(self, response: ChatCompletionResponse) -> list[StreamChunk]:
-        """Return a whole answer as the chunks of a stream."""
-        raise self._cannot("stream_chat()")
-
-    def read_error(
-        self, status: int, headers: Mapping[str, str], body: Any, model: str | None
-    ) -> ApiError:
-        """Translate an answer with an error status."""
-        raise NotImplementedError(f"{type(self).__name__} must translate its errors")
-
-    def embeddings_path(self, model: str | None) -> str:
-        """Return the route of an embeddings request."""
-        raise self._cannot("embed()")
-
-    def embeddings_body(
-        self, texts: list[str], model: str | None, options: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Translate texts and options to the provider's JSON body."""
-        raise self._cannot("embed()")
-
-    def read_embeddings(self, raw: Any, count: int) -> EmbeddingResponse:
-        """Translate the provider's JSON answer for `count` texts."""
-        raise self._cannot("embed()")
-
-    def models_path(self) -> str:
-        """Return the route that lists models, and that tells whether an endpoint is there."""
-        raise self._cannot("list_models()")
-
-    def read_models(self, raw: Any) -> list[dict[str, Any]]:
-        """Translate the answer to a list of dictionaries, each with an `id`."""
-        raise self._cannot("list_models()")
-
-    def _cannot(self, what: str) -> InvalidRequestError:
-        able = ", ".join(self.capabilities.names()) or "nothing yet"
-        return InvalidRequestError(
-            f"{what}: back end {self.name!r} has no such thing; it has {able}", backend=self.name
-        )
 
     # -- chat -----------------------------------------------------------------------------------
 
@@ -217,7 +121,9 @@ class BaseApiBackend(EndpointSet):
         model = self._model(model, self.get_default_model)
         control = split_options(options)
         body = self.chat_body(checked, model, options, stream=stream)
-        return self._exchange(self.chat_path(model, stream=stream), body, control, model, stream=stream)
+        return self._exchange(
+            self.chat_path(model, stream=stream), body, control, model, stream=stream
+        )
 
     # -- embeddings -----------------------------------------------------------------------------
 
@@ -288,7 +194,7 @@ class BaseApiBackend(EndpointSet):
         exchange = self._raw_exchange({**data, "stream": True}, api_key, options, stream=True)
         stream, lease = self._engine.open(exchange.call, exchange.open)
         stream.lease = lease
-        return _events(stream)
+        return stream.events()
 
     def _raw_exchange(
         self, data: Mapping[str, Any], api_key: str | None, options: dict[str, Any], *, stream: bool
@@ -309,7 +215,7 @@ class BaseApiBackend(EndpointSet):
         path = path or self.chat_path(model, stream=stream)
         exchange = self._exchange(path, dict(data), control, model, stream=stream)
         exchange.read = _checked_object
-        exchange.reader = lambda body: _RawReader(self.stream_reader(body))
+        exchange.reader = lambda body: RawReader(self.stream_reader(body))
         return exchange
 
     def create_endpoint_handler(
@@ -362,34 +268,6 @@ class BaseApiBackend(EndpointSet):
             return False
         return True
 
-    @classmethod
-    def identity(cls) -> Identity:
-        """Return what names this back end's settings."""
-        return Identity(
-            cls.names or (cls.name,),
-            cls.key_names,
-            cls.key_env,
-            cls.default_url,
-            cls.version_path,
-            cls.routes,
-            cls.extra_keys,
-        )
-
-    @classmethod
-    def matches_model(cls, model: str) -> bool:
-        """Say whether `model` looks like one of this back end's."""
-        if cls.takes_any_model:
-            return True
-        name = model.strip().lower()
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in cls.model_patterns)
-
-    @classmethod
-    def is_configured(cls, metadata: Mapping[str, Any] | None = None) -> bool:
-        """Say whether a key (or, where none is needed, a URL of its own) is configured."""
-        settings = Settings.read(cls.identity(), metadata, registry.get_available_backends())
-        has_key = bool(settings.api_key or settings.api_keys or settings.endpoints)
-        return has_key or (settings.is_url_given and not cls.needs_key)
-
     def is_compatible_model(self, model: str) -> bool:
         """Say whether this back end takes `model`."""
         return isinstance(model, str) and bool(model.strip()) and self.matches_model(model)
@@ -418,13 +296,6 @@ class BaseApiBackend(EndpointSet):
                 backend=self.name,
             )
         return model
-
-    def secret_headers(self, api_key: str | None) -> dict[str, str]:
-        """Return `headers(api_key)` with values that show no key when they are printed."""
-        headers = self.headers(api_key)
-        if not api_key:
-            return headers
-        return {k: Secret(v) if api_key in v else v for k, v in headers.items()}
 
     def _exchange(
         self,
@@ -474,30 +345,3 @@ def _checked_texts(texts: Any) -> list[str]:
                 "in it"
             )
     return list(listed)
-
-
-class _RawReader:
-    """Hands the provider's own events on, while the back end's reader finds the end in them."""
-
-    def __init__(self, reader: StreamReader) -> None:
-        self._reader = reader
-
-    @property
-    def finished(self) -> bool:
-        return self._reader.finished
-
-    def read(self, event: Any, /) -> Any:
-        self._reader.read(event)
-        return event
-
-    def end(self, saw_done: bool) -> Any:
-        self._reader.end(saw_done)
-
-    def response(self) -> ChatCompletionResponse:
-        return self._reader.response()
-
-
-def _events(stream: ChatStream) -> Iterator[dict[str, Any]]:
-    with stream:
-        for event in stream:
-            yield event  # type: ignore[misc]  # the raw reader yields what it reads

@@ -33,8 +33,10 @@ class EventParser(Protocol):
 class StreamReader(Protocol):
     """A protocol's reading of events: pure, knows neither bytes nor connections."""
 
-    finished: bool
-    """Whether the event that ends an answer has been read."""
+    @property
+    def finished(self) -> bool:
+        """Whether the event that ends an answer has been read."""
+        ...
 
     def read(self, event: Any, /) -> StreamChunk | None:
         """Read one event; None where it adds nothing. Raises the ApiError that it reports."""
@@ -65,7 +67,7 @@ class ChatStream:
         fill_in: Callable[[ChatCompletionResponse], None],
     ) -> None:
         self._http = http
-        self._pieces = http.pieces() if not http.is_direct else None
+        self._pieces = http.pieces()
         self._parser = parser
         self._reader = reader
         self._whole = whole
@@ -103,6 +105,11 @@ class ChatStream:
         self._pending.clear()
         return batch
 
+    def events(self) -> Iterator[Any]:
+        """Yield what the reader makes of each event, and close this at the end."""
+        with self:
+            yield from self
+
     def prime(self) -> ChatStream:
         """Read up to the first chunk, so that an answer that is an error is one at once."""
         try:
@@ -134,39 +141,32 @@ class ChatStream:
         return True
 
     def _advance(self) -> None:
-        piece = next(self._pieces, b"") if self._pieces is not None else self._http.read()
+        piece = next(self._pieces, b"")
         if piece and not self._first:
             self._first = piece.lstrip()[:1]
             if self._first in (b"{", b"[", b"<"):
                 self._read_whole(piece)
                 return
         events = self._parser.feed(piece) if piece else self._parser.end()
-        read, append = self._reader.read, self._pending.append
         for _, data in events:
             if data == b"[DONE]":
                 self._saw_done = True
                 break
-            chunk = read(self._decoded(data))
+            try:
+                event = decode(data)
+            except ValueError as error:
+                raise InvalidResponseError(
+                    f"an event of the stream is not JSON ({error}): {data[:120]!r}"
+                ) from error
+            chunk = self._reader.read(event)
             if chunk is not None:
-                append(chunk)
+                self._pending.append(chunk)
         if self._saw_done or not piece:
             self._end()
 
-    @staticmethod
-    def _decoded(data: bytes) -> Any:
-        try:
-            return decode(data)
-        except ValueError as error:
-            raise InvalidResponseError(
-                f"an event of the stream is not JSON ({error}): {data[:120]!r}"
-            ) from error
-
     def _read_whole(self, piece: bytes) -> None:
         """Read an answer that is no stream though one was asked for."""
-        pieces = [piece]
-        while more := next(self._pieces, b"") if self._pieces is not None else self._http.read():
-            pieces.append(more)
-        self._response, chunks = self._whole(b"".join(pieces))
+        self._response, chunks = self._whole(b"".join([piece, *self._pieces]))
         self._pending.extend(chunks)
         self._ended = True
 
@@ -186,7 +186,7 @@ class ChatStream:
         if last is not None:
             self._pending.append(last)
         self._ended = True
-        self._http.finish()
+        self._http.finish(self._pieces)
 
     def _awaits_more(self) -> bool:
         # Only a reader that asked for counts at the end knows that something is missing.
@@ -272,3 +272,24 @@ class ChatStream:
                 self.lease.ended()
             else:
                 self.lease.failed(error)
+
+
+class RawReader:
+    """Hands the provider's own events on, while the back end's reader finds the end in them."""
+
+    def __init__(self, reader: StreamReader) -> None:
+        self._reader = reader
+
+    @property
+    def finished(self) -> bool:
+        return self._reader.finished
+
+    def read(self, event: Any, /) -> Any:
+        self._reader.read(event)
+        return event
+
+    def end(self, saw_done: bool) -> Any:
+        self._reader.end(saw_done)
+
+    def response(self) -> ChatCompletionResponse:
+        return self._reader.response()

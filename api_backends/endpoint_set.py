@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .engine.circuit_breaker import CLOSED, CircuitBreaker
-from .engine.engine import Engine
 from .engine.endpoints import Endpoint, EndpointPool
+from .engine.engine import Engine
 from .engine.retry import RetryBudget
 from .engine.transport import HttpTransport
 from .errors import ConfigurationError, MissingCredentialsError
@@ -177,7 +177,7 @@ class EndpointSet:
                 endpoint.url = base_url(changes["endpoint_url"], self.identity())
             if "api_key" in changes:
                 endpoint.api_key = secret(changes["api_key"], "api_key")
-            endpoint.cache.clear()
+            endpoint.headers = None
             self._apply(endpoint, changes)
             if "in_rotation" not in changes and endpoint.api_key is not None:
                 endpoint.in_rotation = True
@@ -258,7 +258,7 @@ class EndpointSet:
         return self._engine.admission.waiting
 
     @property
-    def queue_lock(self) -> threading.RLock:  # type: ignore[valid-type]  # a function until 3.13
+    def queue_lock(self) -> threading.RLock:
         """The lock that guards the count of active requests."""
         return self._engine.admission.lock
 
@@ -281,10 +281,9 @@ class EndpointSet:
     def _set_retry(self, **changes: Any) -> None:
         for name, value in changes.items():
             least = 1 if name == "backoff_factor" else 0
-            number = check_number(name, value, least=least, whole=name == "max_retries")
-            self._engine.retry = replace(
-                self._engine.retry, **{name: int(number) if name == "max_retries" else number}
-            )
+            number: Any = check_number(name, value, least=least, whole=name == "max_retries")
+            number = int(number) if name == "max_retries" else number
+            self._engine.retry = replace(self._engine.retry, **{name: number})
 
     @property
     def max_retries(self) -> int:

@@ -192,26 +192,17 @@ class Exchange:
         return answer
 
     def _url(self, endpoint: Endpoint) -> str:
-        cache = endpoint.cache
-        url = cache.get(self._path)
-        if url is None:
-            url = endpoint.url + self._path
-            if len(cache) < 64:  # routes may hold a model's name: don't keep every one
-                cache[self._path] = url
-        return url  # type: ignore[no-any-return]
+        return endpoint.url + self._path
 
     def _headers(self, endpoint: Endpoint) -> dict[str, str]:
         control = self._control
         if control.api_key is not None:
             headers = self._backend.secret_headers(control.api_key)
         else:
-            headers = endpoint.cache.get("headers")
-            if headers is None:
-                headers = self._backend.secret_headers(endpoint.api_key)
-                endpoint.cache["headers"] = headers
-        if control.extra_headers:
-            headers = {**headers, **control.extra_headers}
-        return headers  # type: ignore[no-any-return]
+            if endpoint.headers is None:
+                endpoint.headers = self._backend.secret_headers(endpoint.api_key)
+            headers = endpoint.headers
+        return {**headers, **control.extra_headers} if control.extra_headers else headers
 
     def _note(self, endpoint: Endpoint, headers: Mapping[str, str]) -> None:
         self.endpoint_id = endpoint.id

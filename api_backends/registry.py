@@ -116,10 +116,7 @@ def find_compatible_backend(
         if not kind.capabilities.chat and not kind.capabilities.embeddings:
             continue
         configured = kind.is_configured(metadata)
-        if kind.takes_any_model:
-            matches = configured
-        else:
-            matches = kind.matches_model(model)
+        matches = configured if kind.takes_any_model else kind.matches_model(model)
         if matches and configured:
             return kind(resources=resources, metadata=metadata)
         if matches and first is None:

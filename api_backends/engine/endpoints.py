@@ -37,8 +37,8 @@ class Endpoint:
     resting_until: float = 0.0
     turn: float = 0.0
     stats: Stats = field(default_factory=Stats, repr=False)
-    cache: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What the back end derived from URL and key once, such as its headers."""
+    headers: dict[str, str] | None = field(default=None, repr=False)
+    """What the back end derived from the key once."""
 
     def is_full(self) -> bool:
         """Say whether as many requests run here as this endpoint takes."""

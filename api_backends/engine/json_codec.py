@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ..errors import InvalidRequestError
 
-try:
+_scan = json.JSONDecoder().scan_once
+
+
+def _strict_loads(data: bytes) -> Any:
+    """Do what json.loads does, without looking for an encoding and for white space first."""
+    text = data.decode()
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        return json.loads(text)
+    return value if end == len(text) else json.loads(text)
+
+
+_fast_loads: Callable[[bytes], Any] = _strict_loads
+with suppress(ImportError):
     from orjson import loads as _fast_loads
-except ImportError:
-    _fast_loads = json.loads
 
 __all__ = ["decode", "encode"]
 

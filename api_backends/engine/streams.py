@@ -55,7 +55,10 @@ class SSEParser:
             # What almost every server sends: whole events of one data line each.
             self._skip_newline = False
             self._started = True
-            events = chunk[6:-2].split(b"\n\ndata: ")
+            data = chunk[6:-2]
+            if b"\n" not in data:
+                return [("", data)]
+            events = data.split(b"\n\ndata: ")
             if not any(b"\n" in event for event in events):
                 return [("", event) for event in events]
         return self._feed_lines(chunk)

@@ -13,6 +13,7 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -45,6 +46,9 @@ KEPT_CONNECTIONS = 256
 
 BODY_LIMIT = 256 * 1024 * 1024
 """Largest answer that is read, in bytes: past it, something is wrong with the server."""
+
+END_TIMEOUT = 0.05
+"""How long a stream's connection is waited for after the last event, to use it again."""
 
 _MOST_REDIRECTS = 3
 
@@ -156,7 +160,7 @@ class HttpTransport:
         host, slash, path = rest.partition("/")
         origin = f"{scheme}://{host}"
         pool, adapter, settings = self._routes.get(origin) or self._find_route(origin)
-        timeout = Timeout(connect=min(CONNECT_TIMEOUT, left), read=left)
+        connect = min(CONNECT_TIMEOUT, left)
         try:
             if pool is not None and _is_original(HTTPAdapter.send):
                 response = pool.urlopen(
@@ -167,13 +171,13 @@ class HttpTransport:
                     retries=False,
                     redirect=False,
                     assert_same_host=False,
-                    timeout=timeout,
+                    timeout=Timeout(connect=connect, read=left),
                     preload_content=False,
                     decode_content=True,
                 )
                 return response, True
             return self._send_by_adapter(
-                adapter, settings, method, url, headers, body, timeout
+                adapter, settings, method, url, headers, body, (connect, left)
             ), False
         except (HTTPError, requests.RequestException, OSError, ValueError) as error:
             raise _connection_error(error, url, deadline - left, self._clock) from error
@@ -186,14 +190,14 @@ class HttpTransport:
         url: str,
         headers: Headers,
         body: bytes | None,
-        timeout: Timeout,
+        seconds: tuple[float, float],
     ) -> Any:
         prepared = requests.PreparedRequest()
         prepared.prepare(method=method, url=url, headers=dict(headers), data=body)
         return adapter.send(
             prepared,
             stream=True,
-            timeout=(timeout.connect_timeout, timeout.read_timeout),
+            timeout=seconds,
             **settings,
         )
 
@@ -202,7 +206,7 @@ class HttpTransport:
         session = self._session
         adapter: BaseAdapter = self._adapter
         proxies: dict[str, str] = dict(get_environ_proxies(origin))
-        verify: bool | str = (
+        verify: bool | str | None = (
             os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         )
         cert = None
@@ -220,7 +224,7 @@ class HttpTransport:
             try:
                 prepared.prepare(method="POST", url=origin)
                 pool = adapter.get_connection_with_tls_context(prepared, verify, proxies, cert)
-                adapter.cert_verify(pool, origin, verify, cert)
+                adapter.cert_verify(pool, origin, verify, cert)  # type: ignore[no-untyped-call]
             except (requests.RequestException, OSError, ValueError) as error:
                 raise ApiConnectionError(
                     f"{_place(origin)}: {error}; check the base URL and the CA bundle",
@@ -271,51 +275,46 @@ class HttpStream:
             ApiConnectionError: It broke off. The request was received, so it is not sent again.
             ApiTimeoutError: It did not come in time.
         """
-        if not self.is_direct:
-            return b"".join(self.pieces())
-        first = self.read()
-        second = self.read() if first else b""
-        if not second:
-            return first
-        pieces, size = [first, second], len(first) + len(second)
-        while piece := self.read():
+        pieces, size = [], 0
+        for piece in self.pieces():
             pieces.append(piece)
             size += len(piece)
             if size > BODY_LIMIT:
                 raise InvalidResponseError(
                     f"{_place(self._url)} sent more than {BODY_LIMIT >> 20} MiB; that is no answer"
                 )
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the body as it comes in."""
-        if self.is_direct:
-            while piece := self.read():
-                yield piece
-            return
+        """Yield the body as it comes in.
+
+        Raises:
+            ApiConnectionError, ApiTimeoutError: As `read_all`.
+        """
+        now, deadline = self._clock.now, self._deadline
         try:
-            for piece in self._response.iter_content(chunk_size=None):
-                self._check_time()
+            for piece in self._source():
+                left = deadline - now()
+                if left < self._timed * 0.9:
+                    self._shorten_reads(left)
                 yield piece
         except (HTTPError, requests.RequestException, OSError, ValueError) as error:
             raise self._broken(error) from error
 
-    def read(self) -> bytes:
-        """Return the next bytes, b"" at the end; only for answers that came straight."""
-        self._check_time()
-        try:
-            return self._response.read1(65536)  # type: ignore[no-any-return]
-        except (HTTPError, OSError, ValueError) as error:
-            raise self._broken(error) from error
+    def _source(self) -> Iterator[bytes]:
+        response = self._response
+        if not self.is_direct:
+            return response.iter_content(chunk_size=None)  # type: ignore[no-any-return]
+        if response.chunked:
+            return response.read_chunked(65536, decode_content=True)  # type: ignore[no-any-return]
+        return iter(partial(response.read1, 65536), b"")
 
-    def _check_time(self) -> None:
-        left = self._deadline - self._clock.now()
+    def _shorten_reads(self, left: float) -> None:
+        """Keep the socket's time-out, which is per read, from reaching past the deadline."""
         if left <= 0:
-            raise ApiTimeoutError(f"{_place(self._url)}: the answer was not whole in time")
-        if left < self._timed * 0.9:
-            # The socket's own time-out is per read: keep it from reaching past the deadline.
-            self._timed = left
-            self.limit_reads(left)
+            raise TimeoutError("deadline")
+        self._timed = left
+        self.limit_reads(left)
 
     def limit_reads(self, seconds: float) -> None:
         """Let the next reads wait for at most `seconds` each."""
@@ -355,19 +354,14 @@ class HttpStream:
         sock = getattr(connection, "sock", None)
         return sock if isinstance(sock, socket.socket) else None
 
-    def finish(self) -> None:
-        """Give the connection back for the next request if the body has been read; else close."""
-        response = self._response
-        if self.is_direct:
-            try:
-                self.limit_reads(0.05)
-                ended = not response.read1(65536)
-            except (HTTPError, OSError, ValueError):
-                ended = False
-            if ended:
-                response.release_conn()
+    def finish(self, pieces: Iterator[bytes]) -> None:
+        """Read the end that comes after the last event, to keep the connection; else close it."""
+        self.limit_reads(END_TIMEOUT)
+        with suppress(ApiError):
+            if not next(pieces, b""):
+                self.close()
                 return
-        response.close()
+        self._response.close()
 
     def close(self) -> None:
         """Let go: the connection is kept if the body was read to its end, and closed if not."""

@@ -116,12 +116,14 @@ class ChatStreamReader:
 
     Args:
         backend: Name of the back end, for results and errors.
+        asks_usage: Whether the request asked for token counts.
 
     Attributes:
         finished: Whether the server has said that the answer is complete.
     """
 
     __slots__ = (
+        "_asks_usage",
         "_first",
         "_id",
         "_known",
@@ -135,9 +137,10 @@ class ChatStreamReader:
         "finished",
     )
 
-    def __init__(self, *, backend: str = "") -> None:
+    def __init__(self, *, backend: str = "", asks_usage: bool = False) -> None:
         self.backend = backend
         self.finished = False
+        self._asks_usage = asks_usage
         self._id = ""
         self._model = ""
         self._known = False  # id and model, so that the short way need not look for them
@@ -147,6 +150,11 @@ class ChatStreamReader:
         self._usage: dict[str, Any] | None = None
         self._first: dict[str, Any] | None = None
         self._last: dict[str, Any] | None = None
+
+    @property
+    def awaits_usage(self) -> bool:
+        """Whether token counts were asked for and have not come."""
+        return self._asks_usage and self._usage is None
 
     def read(self, event: dict[str, Any], /) -> StreamChunk | None:
         """Return what an event adds, or None for one that adds nothing by itself.
