@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InvalidRequestError
 
-_scan = json.JSONDecoder().scan_once
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def _strict_loads(data: bytes) -> Any:
