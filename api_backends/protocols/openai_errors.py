@@ -348,7 +348,12 @@ def _parsed(text: Any) -> Any:
 
 
 def _plain(value: Any) -> str:
-    return (value if isinstance(value, str) else json.dumps(value, default=str)).strip()
+    if isinstance(value, str):
+        return value.strip()
+    try:
+        return json.dumps(value, default=str)
+    except RecursionError:
+        return "(nested beyond reason)"
 
 
 def _word(value: Any) -> str | None:

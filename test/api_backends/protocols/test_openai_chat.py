@@ -67,8 +67,15 @@ json_values = st.recursive(
                     "text",
                     "tool_calls",
                     "id",
+                    "function",
+                    "name",
+                    "arguments",
+                    "usage",
+                    "index",
+                    "code",
+                    "detail",
+                    "status",
                 ]
-                + ["function", "name", "arguments", "usage", "index", "code", "detail", "status"]
             ),
             inner,
             max_size=4,
@@ -266,13 +273,23 @@ def test_success_that_reports_an_error() -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [None, [], "", "hello", "<html><body>hi</body></html>", {}, 7, True, {"choices": []}]
-    + [
+    [
+        None,
+        [],
+        "",
+        "hello",
+        "<html><body>hi</body></html>",
+        {},
+        7,
+        True,
+        {"choices": []},
         {"choices": None},
         {"choices": [None]},
         {"choices": [{"text": "a", "finish_reason": "stop"}]},
-    ]
-    + [answer(None, None), answer("text", None), {"object": "list", "data": []}],
+        answer(None, None),
+        answer("text", None),
+        {"object": "list", "data": []},
+    ],
 )
 def test_what_is_no_chat_answer(raw: Any) -> None:
     with pytest.raises(InvalidResponseError, match="base URL"):
@@ -294,3 +311,13 @@ def test_whatever_json_comes_it_is_an_answer_or_a_typed_error(raw: Any) -> None:
         assert all(isinstance(text, str) for text in texts)
         assert all(isinstance(t, (str, type(None))) for t in (read.reasoning, read.refusal))
     assert raw == before
+
+
+def test_an_answer_nested_beyond_reason() -> None:
+    deep: Any = "x"
+    for _ in range(100_000):
+        deep = {"text": deep, "type": "thinking", "thinking": [deep]}
+    for message in ({"content": deep}, {"tool_calls": [{"function": {"arguments": deep}}]}):
+        with pytest.raises(InvalidResponseError, match="too deep"):
+            read_chat(answer(message))
+    assert read_chat(answer({"content": [deep]})).content == ""

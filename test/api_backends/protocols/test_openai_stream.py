@@ -390,8 +390,6 @@ loose = st.recursive(
                     "tool_calls",
                     "id",
                     "index",
-                ]
-                + [
                     "function",
                     "function_call",
                     "name",
@@ -399,8 +397,13 @@ loose = st.recursive(
                     "usage",
                     "finish_reason",
                     "audio",
+                    "reasoning_details",
+                    "role",
+                    "transcript",
+                    "thinking",
+                    "prompt_tokens",
+                    "custom",
                 ]
-                + ["reasoning_details", "role", "transcript", "thinking", "prompt_tokens", "custom"]
             ),
             inner,
             max_size=5,
