@@ -194,15 +194,15 @@ def error_in(
         return None
     if body.get("error"):
         return error_from(status, {}, body, backend=backend, model=model)
+    extra = body.get("x_groq")
+    if isinstance(extra, dict) and extra.get("error"):
+        return error_from(status, {}, extra, backend=backend, model=model)
     choices = body.get("choices")
     if isinstance(choices, list) and choices:
         for choice in choices:
             if isinstance(choice, dict) and choice.get("error"):
                 return error_from(status, {}, choice, backend=backend, model=model)
         return None
-    extra = body.get("x_groq")
-    if isinstance(extra, dict) and extra.get("error"):
-        return error_from(status, {}, extra, backend=backend, model=model)
     if body.get("object") == "error" or body.get("type") == "error" or "detail" in body:
         return error_from(status, {}, body, backend=backend, model=model)
     flat = isinstance(body.get("message"), str) and ("code" in body or "status" in body)
@@ -262,8 +262,8 @@ def _message(
     remedy = _REMEDIES[cls]
     if report.page:
         remedy = _HTML_REMEDY if status < 500 else _REMEDIES[cls]
-    elif cls is RateLimitError and transient is False:
-        remedy = _QUOTA_REMEDY
+    elif transient is False:
+        remedy = _QUOTA_REMEDY if cls is RateLimitError else _REMEDIES[InvalidRequestError]
     word = report.kind or report.code or ""
     words = str(status) if word in ("", str(status)) else f"{status} {word}"
     if said and said[-1] not in ".!?…":

@@ -118,6 +118,7 @@ def test_the_last_usage_counts_wherever_it_is() -> None:
     chunks, answer = read([*events, event({}, "stop", usage=None)])
     assert answer.usage.total_tokens == 4
     assert chunks[-1].usage == answer.usage
+    assert [chunk.usage for chunk in chunks[:-1]] == [None] * 4
     _, groq = read([event({"content": "a"}), event({}, "stop", x_groq={"usage": counted(6)})])
     assert groq.usage.completion_tokens == 6
 
@@ -276,6 +277,7 @@ def test_legacy_function_call() -> None:
         (event({"content": ""}, "stop", error={"message": "boom", "code": 502}), ServerError),
         ({"choices": [{"index": 0, "error": {"code": 400, "message": "no"}}]}, InvalidRequestError),
         ({"object": "error", "message": "bad", "code": 400}, InvalidRequestError),
+        (event({}, x_groq={"error": {"message": "bad", "code": 400}}), InvalidRequestError),
     ],
 )
 def test_an_error_in_a_stream_is_raised_and_what_came_before_is_kept(
@@ -312,6 +314,13 @@ def test_a_whole_answer_as_chunks() -> None:
     assert said.tool_calls is not None
     assert said.tool_calls[0].id == "a"
     assert (end.delta, end.text, end.done, end.finish_reason) == ("", "hi", True, "tool_calls")
+
+
+def test_an_index_that_is_none() -> None:
+    odd = event({"content": "a"})
+    for index in (None, [], {}, "0", True):
+        odd["choices"][0]["index"] = index
+        assert read([odd, odd])[1].content == "aa"
 
 
 @st.composite
