@@ -181,6 +181,8 @@ def test_keys_without_a_known_shape() -> None:
     assert (
         mask_keys("Invalid API key provided for model x") == "Invalid API key provided for model x"
     )
+    for said in ("model hf-internal-testing/tiny", "xai-org/grok-1", "the sk-learn package"):
+        assert mask_keys(said) == said
     assert mask_keys("max_tokens: 5 is too large") == "max_tokens: 5 is too large"
 
 
