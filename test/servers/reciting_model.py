@@ -58,6 +58,22 @@ A call is JSON within <tool_call></tool_call>.<|im_end|>
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 
+# How transformers finds calls in what the model writes; llama.cpp learns it from the template.
+RESPONSE_TEMPLATE = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": "<|im_start|>assistant\n",
+    "fields": {
+        "tool_calls": {
+            "open": "<tool_call>",
+            "close": "</tool_call>",
+            "repeats": True,
+            "content": "json",
+            "transform": {"type": "function", "function": "{content}"},
+        },
+        "content": {"close": "<|im_end|>", "content": "text"},
+    },
+}
+
 WEATHER_TOOL = {
     "type": "function",
     "function": {
@@ -187,6 +203,7 @@ def make_tokenizer(items: list[dict[str, Any]]) -> Any:
         clean_up_tokenization_spaces=False,
     )
     fast.chat_template = TEMPLATE
+    fast.response_template = RESPONSE_TEMPLATE
     return fast
 
 
