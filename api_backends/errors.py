@@ -56,6 +56,9 @@ class ApiError(Exception):
     transient = False
     """Whether errors of this class usually pass by themselves."""
 
+    should_retry: bool | None = None
+    """What the server itself said about sending the same request again, where it did."""
+
     def __init__(
         self,
         message: str = "",
@@ -194,9 +197,7 @@ class CircuitOpenError(ApiError):
 
     transient = True
 
-    def __init__(
-        self, message: str = "", *, retry_at: float | None = None, **details: Any
-    ) -> None:
+    def __init__(self, message: str = "", *, retry_at: float | None = None, **details: Any) -> None:
         super().__init__(message, **details)
         self.retry_at = retry_at
 

@@ -1,0 +1,1 @@
+"""Wire formats that several back ends speak, each translated once."""
