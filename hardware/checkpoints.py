@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,6 @@ def find_checkpoint(
     return _open(name, _fetch(name, bundled, revision, local_files_only))
 
 
-@lru_cache(maxsize=16)
 def _installed_folder(bundled: BundledModel) -> Path | None:
     """Return the data folder of an installed distribution; None if absent or not as published.
 
