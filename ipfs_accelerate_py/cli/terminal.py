@@ -86,6 +86,7 @@ class Terminal:
         self.colours = self.out_is_tty and not plain
         self.moves = self.err_is_tty and environ.get("TERM") != "dumb"
         self.width = max(40, min(shutil.get_terminal_size((80, 24)).columns, WIDEST))
+        self._printed = False
         self.glyphs = _can_encode(self.out, "█░✓·→…›")
 
     # -- results --------------------------------------------------------------------------------
@@ -95,6 +96,7 @@ class Terminal:
         if not self.glyphs:
             text = _in_ascii(text)
         self.out.write(text + "\n")
+        self._printed = True
 
     def write(self, text: str) -> None:
         """Print a piece of an answer at once."""
@@ -115,7 +117,8 @@ class Terminal:
 
     def heading(self, text: str, beside: str = "") -> None:
         """Print the heading of a section."""
-        self.line()
+        if self._printed:
+            self.line()
         self.line(self.style(text, "bold") + (f"  {self.style(beside, 'dim')}" if beside else ""))
 
     def wrapped(self, text: str, indent: str) -> list[str]:
