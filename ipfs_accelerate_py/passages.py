@@ -172,7 +172,7 @@ def _blocks(text: str) -> Iterator[str | list[Unit]]:
     def named(level: int, title: str) -> str:
         path[:] = [each for each in path if each[0] < level]
         path.append((level, title.strip("`* ")))
-        return " › ".join(name for _, name in path[-2:])
+        return " > ".join(name for _, name in path[-2:])
 
     for number, line in enumerate(lines, 1):
         mark = _FENCE.match(line)

@@ -1,13 +1,14 @@
 """Search by meaning: passages and queries become vectors, the nearest vectors are the answer.
 
-from ipfs_accelerate_py import ipfs_accelerate_py
-from ipfs_accelerate_py.search import SearchIndex, folder_passages
+Example:
+    from ipfs_accelerate_py import ipfs_accelerate_py
+    from ipfs_accelerate_py.search import SearchIndex, folder_passages
 
-accelerator = ipfs_accelerate_py()
-embed = accelerator.endpoint_handler("sentence-transformers/all-MiniLM-L6-v2")
-index = SearchIndex.build(folder_passages("docs"), embed)
-for hit in index.search("what happens when a server is down"):
-    print(f"{hit.score:.2f} {hit.file}:{hit.line} {hit.sentence}")
+    accelerator = ipfs_accelerate_py()
+    embed = accelerator.endpoint_handler("sentence-transformers/all-MiniLM-L6-v2")
+    index = SearchIndex.build(folder_passages("docs"), embed)
+    for hit in index.search("what happens when a server is down"):
+        print(f"{hit.score:.2f} {hit.file}:{hit.line} {hit.sentence}")
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def chat_target(
         ApiError: The server could not be asked for its models.
     """
     if url is not None:
-        return model or model_of_server(accelerator, url), url
+        return model or model_of_server(url), url
     if backend is not None:
         return model or _default_model(accelerator, backend), backend
     if model is not None:
@@ -46,7 +46,7 @@ def _default_model(accelerator: Accelerator, name: str) -> str:
         return model or _only_model(backend.list_models(max_retries=0, timeout=30.0), name)
 
 
-def model_of_server(accelerator: Accelerator, url: str) -> str:
+def model_of_server(url: str) -> str:
     """Return the one model that a server serves.
 
     Raises:
@@ -60,7 +60,8 @@ def models_of(url: str) -> list[dict[str, Any]]:
     from ..own_server import OwnServer
 
     with OwnServer(url) as server:
-        return server.list_models(max_retries=0, timeout=30.0)
+        models: list[dict[str, Any]] = server.list_models(max_retries=0, timeout=30.0)
+    return models
 
 
 def _only_model(models: list[dict[str, Any]], where: str) -> str:

@@ -216,7 +216,9 @@ def _answer(
         said.append(handler(texts, truncate=True))
         return said[-1]
 
-    index = SearchIndex(passages, working[first].vectors, embed)
+    vectors = working[first].vectors
+    assert vectors is not None  # it had no problem
+    index = SearchIndex(passages, vectors, embed)
     answered = []
     for query in queries:
         began = time.perf_counter()
@@ -254,7 +256,7 @@ def _fail_over(accelerator: Accelerator, model: str) -> FailOver:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         told = FailOver([], url)
 
-        def server(texts: Any, **options: Any) -> Any:
+        def server(texts: Any, **_options: Any) -> Any:
             try:
                 return down.embed(texts, model, max_retries=0, timeout=10.0)
             except ApiError as error:

@@ -50,7 +50,7 @@ def _show_answer(answered: Answered, terminal: Terminal) -> None:
         room = terminal.width - display_width(head)
         place = shortened(place, room)
         # The end of the path of headings says most.
-        heading = without_controls(hit.passage.heading).rpartition(" › ")[2]
+        heading = without_controls(hit.passage.heading).rpartition(" > ")[2]
         left = room - display_width(place) - 2
         beside = terminal.style(shortened(heading, left), "dim") if heading and left > 8 else ""
         terminal.line(f"{head}{place}" + (f"  {beside}" if beside else ""))
@@ -105,8 +105,8 @@ def _wrapped(words: Words, room: int) -> list[Words]:
     """Put words on lines of at most `room` columns; a word that is longer is cut."""
     lines: list[Words] = [[]]
     used = 0
-    for word, is_hit in words:
-        word = shortened(word, room)
+    for whole, is_hit in words:
+        word = shortened(whole, room)
         width = display_width(word)
         if lines[-1] and used + 1 + width > room:
             lines.append([])

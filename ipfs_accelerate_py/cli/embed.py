@@ -9,7 +9,6 @@ from .usage import add_json, check_backend, check_device, check_url, read_texts
 if TYPE_CHECKING:
     import argparse
 
-    from ..core import Accelerator
     from .terminal import Terminal
 
 __all__ = ["add_arguments", "run"]
@@ -37,7 +36,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     with Accelerator() as accelerator:
         endpoint_type = device or backend or url
-        model = arguments.model or _default_model(accelerator, backend, url)
+        model = arguments.model or _default_model(backend, url)
         answer = accelerator.process(model, texts, endpoint_type, task="embed")
     if arguments.json:
         terminal.json(
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def _default_model(accelerator: Accelerator, backend: str | None, url: str | None) -> str:
+def _default_model(backend: str | None, url: str | None) -> str:
     if backend is not None:
         from api_backends import get_backend
 
@@ -66,7 +65,7 @@ def _default_model(accelerator: Accelerator, backend: str | None, url: str | Non
     if url is not None:
         from .asking import model_of_server
 
-        return model_of_server(accelerator, url)
+        return model_of_server(url)
     from hardware.models import default_model
 
     return default_model("feature-extraction")
@@ -84,6 +83,6 @@ def _print(answer: Any, texts: list[str], terminal: Terminal) -> None:
         precision = f" {answer.precision}" if answer.precision else ""
         terminal.note(
             f"{answer.implementation_type} {answer.device or answer.backend}{precision} · "
-            f"{answer.model} · {len(texts)} × {answer.embeddings.shape[1]} · "
+            f"{answer.model} · {len(texts)} x {answer.embeddings.shape[1]} · "
             f"{answer.latency * 1000:.0f} ms"
         )

@@ -87,7 +87,7 @@ class Terminal:
         self.moves = self.err_is_tty and environ.get("TERM") != "dumb"
         self.width = max(40, min(shutil.get_terminal_size((80, 24)).columns, WIDEST))
         self._printed = False
-        self.glyphs = _can_encode(self.out, "█░✓·→…›")
+        self.glyphs = _can_encode(self.out, "█░·…µ")
 
     # -- results --------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Terminal:
         """Show a bar while something of known length is going on; call what is yielded."""
         if not self.moves:
             self.note(f"{what} ...")
-            yield lambda done, total: None
+            yield _ignore
             return
         bar = _tqdm_bar(what, unit, self.err, self.width) or self._plain_bar(what)
         try:
@@ -229,14 +229,19 @@ class _TqdmBar:
     """A tqdm bar behind the (done, in all) interface."""
 
     def __init__(self, tqdm: Any, what: str, unit: str, err: TextIO, width: int) -> None:
-        self._make = lambda total: tqdm(
-            total=total, desc=what, unit=f" {unit}", file=err, leave=False, ncols=width - 1
-        )
+        self._tqdm = tqdm
+        self._options: dict[str, Any] = {
+            "desc": what,
+            "unit": f" {unit}",
+            "file": err,
+            "leave": False,
+            "ncols": width - 1,
+        }
         self._bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         if self._bar is None:
-            self._bar = self._make(total)
+            self._bar = self._tqdm(total=total, **self._options)
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
@@ -265,5 +270,12 @@ def _can_encode(stream: TextIO, text: str) -> bool:
     return True
 
 
+def _ignore(_done: int, _total: int) -> None:
+    """Show no progress."""
+
+
+_ASCII = str.maketrans("·…µ", "-~u")
+
+
 def _in_ascii(text: str) -> str:
-    return text.translate(str.maketrans({"·": "-", "›": ">", "→": ">", "✓": "+", "…": "~"}))
+    return text.translate(_ASCII)
