@@ -228,10 +228,11 @@ def test_back_ends_of_this_version_pass(monkeypatch, tmp_path):
 
 def test_unknown_name_is_wrong_usage(capsys):
     """A misspelt name is told the nearest one, with exit code 2."""
-    try:
+    import pytest
+
+    with pytest.raises(SystemExit) as left:
         main(["opena"])
-    except SystemExit as left:
-        assert left.code == 2
+    assert left.value.code == 2
     assert "openai" in capsys.readouterr().err
 
 

@@ -181,7 +181,7 @@ def test_missing_key_is_said_not_invented():
 def test_init_endpoints_takes_lists_and_dictionaries(openai_standin):
     with ipfs_accelerate_py() as accelerator:
         both = accelerator.init_endpoints(
-            ["sample-embedding"] and [],
+            [],
             {MODEL: [openai_standin.url]},
         )
         assert [e["type"] for e in both[MODEL]] == [openai_standin.url]
