@@ -139,7 +139,7 @@ class Router:
         from api_backends.settings import suggestion
 
         return ModelNotFoundError(
-            f"model: nothing here serves {model!r}{suggestion(model, local_models())}; or configure "
+            f"model: nothing here serves {model!r}{suggestion(model, local_models())}; or set up "
             "a back end that does (its key, or its URL)",
             model=model,
         )
