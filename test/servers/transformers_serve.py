@@ -38,7 +38,7 @@ class TransformersServe(ServerProcess):
         command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", self.model]
         env = {"HF_HUB_OFFLINE": "1", "HF_HOME": self._home.name, "PYTHONUNBUFFERED": "1"}
         super().__init__(
-            command, ready=r"Uvicorn running on|startup complete", timeout=120, env=env
+            command, ready=r"Uvicorn running on", timeout=120, env=env
         )
 
     def stop(self, timeout: float = 10.0) -> None:
