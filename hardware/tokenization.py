@@ -47,7 +47,7 @@ class TextTokenizer:
 
         try:
             self._tokenizer, self._cutting = read(), read()
-        except Exception as error:  # noqa: BLE001 (the package raises bare Exception)
+        except Exception as error:
             raise ConfigurationError(
                 f"model: {path} is damaged ({error}): download it again", model=model
             ) from error

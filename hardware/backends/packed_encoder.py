@@ -159,9 +159,7 @@ class PackedEncoder:
         attended = functional.linear(attended, *layer.attention_output)
         hidden = self._norm(attended.add_(hidden), layer.attention_norm)
         inner = self._activation(functional.linear(hidden, *layer.intermediate))
-        return self._norm(
-            functional.linear(inner, *layer.output).add_(hidden), layer.output_norm
-        )
+        return self._norm(functional.linear(inner, *layer.output).add_(hidden), layer.output_norm)
 
     def _attend(self, qkv: torch.Tensor, lengths: list[tuple[int, int]]) -> torch.Tensor:
         width = qkv.shape[1] // 3

@@ -59,7 +59,7 @@ class EmbeddingModel(LocalModel):
     def _open(self) -> Runner:
         return load_backend(self.device).open_encoder(self._spec, self.device, self.precision)
 
-    def __call__(  # noqa: PLR0913 (each is a choice of the caller's)
+    def __call__(
         self,
         inputs: str | list[str],
         *,
