@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_json", "show"]
 
-FAR = 0.25
+FAR = 0.2
 """Below this cosine, two texts have little to do with each other for the default model."""
 LINES = 3
 """Lines of a passage that are shown."""
@@ -151,15 +151,7 @@ def _show_devices(runs: list[DeviceRun], queries: int, terminal: Terminal) -> No
                 terminal.bar(each.per_second / fastest, 10),
             ]
         )
-    headers = [
-        "device",
-        "computes in",
-        "loaded in",
-        "passages/s",
-        "agreement",
-        "same hits",
-        "speed",
-    ]
+    headers = "device", "precision", "load", "passages/s", "agreement", "same hits", "speed"
     terminal.table(headers, rows, right=(2, 3, 4, 5))
     if len([each for each in runs if not each.problem]) > 1:
         text = (
