@@ -218,8 +218,8 @@ def _units(paragraph: list[tuple[int, str]]) -> list[Unit]:
         if row:
             cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
             units.append(Unit(number, _plain(" | ".join(cells))))
-        else:
-            sentence.append((number, _plain(line)))
+        elif plain := _plain(line):
+            sentence.append((number, plain))
     return units + _sentences(sentence, item=item)
 
 
