@@ -48,7 +48,7 @@ class Document:
 class Unit:
     """A sentence, a row of a table or a line of code, and the line on which it begins (from 1).
 
-    `item` is true for what begins an item of a list.
+    `item` is true for what begins an item of a list, and for rows.
     """
 
     line: int
@@ -217,7 +217,7 @@ def _units(paragraph: list[tuple[int, str]]) -> list[Unit]:
             sentence, item = [], not row
         if row:
             cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-            units.append(Unit(number, _plain(" | ".join(cells))))
+            units.append(Unit(number, _plain(" | ".join(cells)), item=True))
         elif plain := _plain(line):
             sentence.append((number, plain))
     return units + _sentences(sentence, item=item)

