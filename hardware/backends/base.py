@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ..devices import Device
-    from ..encoder_spec import EncoderSpec
+    from hardware.devices import Device
+    from hardware.encoder_spec import EncoderSpec
 
 __all__ = ["DeviceBackend", "Runner", "TokenBatch", "choose_precision", "load_backend"]
 

@@ -7,23 +7,24 @@ model from disk and needs neither torch nor transformers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import BackendClosedError, ConfigurationError
+from hardware.devices import OPENVINO_EXTRA
 
-from ..devices import OPENVINO_EXTRA
 from .torch_runner import pad_batch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
-    from ..devices import Device
-    from ..encoder_spec import EncoderSpec
+    from hardware.devices import Device
+    from hardware.encoder_spec import EncoderSpec
+
     from .base import TokenBatch
 
 __all__ = ["BACKEND", "PRECISION_HINTS"]
