@@ -25,11 +25,13 @@ class Runner(Protocol):
     """A model's weights on one device. One thread at a time calls it.
 
     Attributes:
+        mixed: Whether texts of different lengths may share a batch.
         padded: Whether a batch costs its longest text times its number of texts.
         parallel: How many started batches the device works on at once.
         token_budget: Tokens (padding included, where padded) of the largest sensible batch.
     """
 
+    mixed: bool
     padded: bool
     parallel: int
     token_budget: int

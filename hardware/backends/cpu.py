@@ -49,6 +49,7 @@ class _Processor:
             )
         return TorchRunner(
             padded_forward(spec, "cpu", precision),
+            mixed=not spec.entry.padding_matters,
             padded=True,
             token_budget=_BUDGET,
             after_fork=_single_thread,

@@ -57,7 +57,13 @@ class _Cuda:
                 )
             return forward(batch)
 
-        return TorchRunner(here_only, padded=True, token_budget=_BUDGET, after_fork=lambda: None)
+        return TorchRunner(
+            here_only,
+            mixed=not spec.entry.padding_matters,
+            padded=True,
+            token_budget=_BUDGET,
+            after_fork=lambda: None,
+        )
 
 
 BACKEND = _Cuda()

@@ -49,9 +49,7 @@ class _OpenVino:
         """Return the checkpoint compiled for `device`, converted first if it never was."""
         from .openvino_conversion import converted_model
 
-        return OpenVinoRunner(
-            converted_model(spec), device.id.partition(":")[2], precision, spec.pad_id
-        )
+        return OpenVinoRunner(converted_model(spec), device.id.partition(":")[2], precision, spec)
 
 
 class OpenVinoRunner:
@@ -61,17 +59,18 @@ class OpenVinoRunner:
         path: The model's .xml file.
         device: OpenVINO's name of the device.
         precision: "fp32", "bf16" or "fp16".
-        pad_id: Token that fills up shorter texts.
+        spec: What the checkpoint is.
     """
 
     padded = True
     token_budget = _BUDGET
 
-    def __init__(self, path: Path, device: str, precision: str, pad_id: int) -> None:
+    def __init__(self, path: Path, device: str, precision: str, spec: EncoderSpec) -> None:
         self._path = path
         self._device = device
         self._precision = precision
-        self._pad_id = pad_id
+        self._pad_id = spec.pad_id
+        self.mixed = not spec.entry.padding_matters
         self._open()
 
     def _open(self) -> None:

@@ -31,10 +31,12 @@ class TorchRunner:
         self,
         forward: Forward,
         *,
+        mixed: bool = True,
         padded: bool,
         token_budget: int,
         after_fork: Callable[[], None],
     ) -> None:
+        self.mixed = mixed
         self.padded = padded
         self.token_budget = token_budget
         self._forward: Forward | None = forward
