@@ -1,6 +1,6 @@
 """Check models on a device of this machine against what transformers itself computes.
 
-    python test/test_hardware_backend.py --backend cpu|openvino|cuda [--model NAME|all] [-o FILE] [-v]
+    python test/test_hardware_backend.py --backend cpu|openvino|cuda [--model NAME|all] [-o F] [-v]
 
 NAME is a type of mapped_models.json (a small model of it is built from its configuration class, by
 seed), a hub id, or a folder; `all` is every mapped type and the real all-MiniLM-L6-v2. Without
@@ -110,7 +110,7 @@ def check_model(name: str, device: Any, scratch: Path) -> list[dict[str, Any]]:
 def compare(
     target: str, texts: list[str], wanted: Any, device: Any, precision: str
 ) -> dict[str, Any]:
-    """Return how close `device` comes to `wanted`, in one call and in many at once, and how fast."""
+    """Return how close to `wanted` the device comes, in one call and in many, and how fast."""
     import numpy as np
 
     import hardware
