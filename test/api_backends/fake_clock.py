@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from api_backends.engine.clock import Clock
 
@@ -22,7 +23,7 @@ class FakeClock(Clock):
         self.offset = wall - start
         self.chance = 0.5
         self._changed = threading.Condition()
-        self._sleepers: list[_Sleeper] = []
+        self._sleepers = 0
         self._signals: set = set()
 
     def now(self) -> float:
@@ -37,17 +38,21 @@ class FakeClock(Clock):
     def acquire(self, lock, timeout):
         if timeout <= 0:
             return lock.acquire(False)
-        sleeper = _Sleeper(self.time + timeout, lock)
+        until, patience = self.time + timeout, time.monotonic() + PATIENCE
         with self._changed:
-            self._sleepers.append(sleeper)
+            self._sleepers += 1
             self._changed.notify_all()
-        got = lock.acquire(True, PATIENCE)
-        with self._changed:
-            self._sleepers.remove(sleeper)
-            self._changed.notify_all()
-        if not got:
-            raise AssertionError(f"nobody ended this wait of {timeout} s")
-        return not sleeper.expired
+        try:
+            # A lock can't be waited for together with anything else, so it is looked after.
+            while not lock.acquire(True, 0.002):
+                if self.time >= until:
+                    return False
+                assert time.monotonic() < patience, f"nobody ended this wait of {timeout} s"
+            return True
+        finally:
+            with self._changed:
+                self._sleepers -= 1
+                self._changed.notify_all()
 
     def get(self, signals, timeout):
         if signals not in self._signals:
@@ -59,22 +64,11 @@ class FakeClock(Clock):
         """Move the time on, and wake whoever waited for that."""
         with self._changed:
             self.time += seconds
-            for sleeper in self._sleepers:
-                if sleeper.until <= self.time and not sleeper.expired:
-                    sleeper.expired = True
-                    sleeper.lock.release()
         for signals in list(self._signals):
             signals.put(None)
 
     def wait_for_sleepers(self, count: int) -> None:
         """Wait until `count` threads wait in `acquire`."""
         with self._changed:
-            ended = self._changed.wait_for(lambda: len(self._sleepers) >= count, PATIENCE)
-            assert ended, f"{len(self._sleepers)} wait, not {count}"
-
-
-class _Sleeper:
-    def __init__(self, until, lock) -> None:
-        self.until = until
-        self.lock = lock
-        self.expired = False
+            ended = self._changed.wait_for(lambda: self._sleepers >= count, PATIENCE)
+            assert ended, f"{self._sleepers} wait, not {count}"

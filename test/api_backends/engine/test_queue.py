@@ -80,7 +80,9 @@ def test_high_goes_before_normal_before_low_and_first_come_first_served():
     order = []
     calls = [(level, number) for number in range(6) for level in (2, 1, 0)]
     futures = [
-        engine.submit(call_of(engine, priority=level), lambda e, c, key=(level, n): order.append(key))
+        engine.submit(
+            call_of(engine, priority=level), lambda e, c, key=(level, n): order.append(key)
+        )
         for level, n in calls
     ]
     held.let_go()
