@@ -238,12 +238,13 @@ def _sentences(lines: list[tuple[int, str]], *, item: bool) -> list[Unit]:
     for number, line in lines:
         starts.append((position, number))
         position += len(line) + 1
-    units, begin = [], 0
+    units: list[Unit] = []
+    begin = 0
     for end in [*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]:
         piece = text[begin:end].strip()
         if piece:
-            line = max(number for at, number in starts if at <= begin)
-            units.append(Unit(line, piece, item=item and not units))
+            first = max(number for at, number in starts if at <= begin)
+            units.append(Unit(first, piece, item=item and not units))
         begin = end
     return units
 
