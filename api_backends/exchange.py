@@ -108,6 +108,7 @@ class Exchange:
         "endpoint_id",
         "model",
         "read",
+        "read_answer",
         "reader",
     )
 
@@ -130,6 +131,8 @@ class Exchange:
         self.call = call
         self.model = model
         self.read: Callable[[Any], Any] = backend.read_chat
+        # For a stream that comes whole; `read` may be that of the provider's own JSON.
+        self.read_answer: Callable[[Any], ChatCompletionResponse] = backend.read_chat
         self.endpoint_id = ""
         self.reader: Callable[[dict[str, Any]], StreamReader] = backend.stream_reader
 
@@ -223,7 +226,7 @@ class Exchange:
 
     def _read_whole(self, body: bytes) -> tuple[ChatCompletionResponse, list[Any]]:
         raw = self._parsed(body, 200, {})
-        response = self._backend.read_chat(raw)
+        response = self.read_answer(raw)
         return response, self._backend.chunks_of(response)
 
     def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> ApiError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .capabilities import Capabilities
+from .openai_responses import ResponsesRoutes
 from .protocols.openai import OpenAICompatible
 from .protocols.openai_audio import AudioRoutes
 from .protocols.openai_files import FileRoutes
@@ -18,7 +19,7 @@ MODEL_PATTERNS = (
 )  # fmt: skip
 
 
-class OpenAI(AudioRoutes, ImageRoutes, FileRoutes, OpenAICompatible):
+class OpenAI(ResponsesRoutes, AudioRoutes, ImageRoutes, FileRoutes, OpenAICompatible):
     """OpenAI's API, or anything that speaks it. https://platform.openai.com/docs/api-reference."""
 
     name = "openai"
@@ -38,6 +39,7 @@ class OpenAI(AudioRoutes, ImageRoutes, FileRoutes, OpenAICompatible):
         audio_input=True,
         file_input=True,
         reasoning=True,
+        responses=True,
         embeddings=True,
         transcription=True,
         speech=True,
