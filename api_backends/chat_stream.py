@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .engine.json_codec import decode
 from .errors import ApiError, InvalidResponseError, StreamInterruptedError
-from .types import ChatCompletionResponse, StreamChunk
+from .types import ChatCompletionResponse, StreamChunk, Usage
 
 if TYPE_CHECKING:
     from .engine.engine import Lease
@@ -65,6 +65,7 @@ class ChatStream:
         reader: StreamReader,
         whole: Callable[[bytes], tuple[ChatCompletionResponse, list[StreamChunk]]],
         fill_in: Callable[[ChatCompletionResponse], None],
+        estimate: Callable[[Usage, StreamChunk], None] | None = None,
     ) -> None:
         self._http = http
         self._pieces = http.pieces()
@@ -72,6 +73,7 @@ class ChatStream:
         self._reader = reader
         self._whole = whole
         self._fill_in = fill_in
+        self._estimate = estimate
         self._pending: deque[StreamChunk] = deque()
         self._error: ApiError | None = None
         self._first = b""
@@ -184,6 +186,9 @@ class ChatStream:
                 )
         last = reader.end(self._saw_done)
         if last is not None:
+            usage = getattr(last, "usage", None)
+            if usage and usage.cost is None and self._estimate is not None:
+                self._estimate(usage, last)
             self._pending.append(last)
         self._ended = True
         self._http.finish(self._pieces)
@@ -237,8 +242,9 @@ class ChatStream:
 
     def _release(self) -> None:
         if self.lease is not None and not self.lease.is_over:
-            usage = (self._response or self._reader.response()).usage
-            self.lease.ended(usage)
+            answer = self._response = self._response or self._reader.response()
+            self._fill_in(answer)
+            self.lease.ended(answer.usage)
 
     def _interrupted(self, cause: ApiError) -> ApiError:
         """Return what to raise for an error in mid-stream, and give everything back."""

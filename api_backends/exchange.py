@@ -11,8 +11,9 @@ from .engine.credentials import Secret, redact
 from .engine.json_codec import decode
 from .engine.retry import retry_after_seconds
 from .errors import ApiError, ConfigurationError, InvalidRequestError, InvalidResponseError
+from .prices import cache_writes
 from .settings import check_number, secret
-from .types import ChatCompletionResponse
+from .types import ChatCompletionResponse, StreamChunk, Usage
 
 if TYPE_CHECKING:
     from .base import BaseApiBackend
@@ -173,7 +174,12 @@ class Exchange:
                 assert self._body is not None
                 reader = self.reader(self._body)
                 stream = ChatStream(
-                    http, backend.stream_parser(), reader, self._read_whole, self.fill_in
+                    http,
+                    backend.stream_parser(),
+                    reader,
+                    self._read_whole,
+                    self.fill_in,
+                    self.estimate,
                 )
                 return stream.prime()
         except ApiError as error:
@@ -192,7 +198,20 @@ class Exchange:
         answer.latency = call.latency or backend.clock.now() - call.started
         if not answer.model and self.model:
             answer.model = self.model
+        usage = answer.usage
+        if usage and usage.cost is None:
+            self.estimate(usage, answer)
         return answer
+
+    def estimate(self, usage: Usage, answer: ChatCompletionResponse | StreamChunk) -> None:
+        """Write the cost of an answer into its usage, where the price is known.
+
+        The provider bills what was asked for; it answers under that name or a more exact one.
+        """
+        price = self._backend.prices.find(answer.model, self.model)
+        if price is not None:
+            written = 0 if price.cache_write is None else cache_writes(answer.raw)
+            usage.cost = price.cost(usage, written)
 
     def _url(self, endpoint: Endpoint) -> str:
         return endpoint.url + self._path
@@ -209,6 +228,7 @@ class Exchange:
 
     def _note(self, endpoint: Endpoint, headers: Mapping[str, str]) -> None:
         self.endpoint_id = endpoint.id
+        self._backend.latest_headers[endpoint.id] = headers
         self._server_request_id = headers.get("x-request-id") or headers.get("request-id") or ""
 
     def _parsed(self, body: bytes, status: int, headers: Mapping[str, str]) -> Any:
@@ -226,7 +246,7 @@ class Exchange:
 
     def _read_whole(self, body: bytes) -> tuple[ChatCompletionResponse, list[Any]]:
         raw = self._parsed(body, 200, {})
-        response = self.read_answer(raw)
+        response = self.fill_in(self.read_answer(raw))
         return response, self._backend.chunks_of(response)
 
     def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> ApiError:

@@ -14,7 +14,13 @@ from ..errors import (
     ApiTimeoutError,
 )
 
-__all__ = ["RetryBudget", "RetryPolicy", "is_retryable", "retry_after_seconds"]
+__all__ = [
+    "RetryBudget",
+    "RetryPolicy",
+    "is_retryable",
+    "reset_seconds",
+    "retry_after_seconds",
+]
 
 RETRIED_STATUSES = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 
@@ -132,7 +138,7 @@ def _date_seconds(text: str, wall: float) -> float | None:
         return None
 
 
-def _reset_seconds(text: str, wall: float) -> float | None:
+def reset_seconds(text: str, wall: float) -> float | None:
     """Read a rate-limit reset: a duration, seconds, a date, or an epoch in s or ms."""
     number = _number(text)
     if number is None:
@@ -153,7 +159,7 @@ def _exhausted_resets(headers: Mapping[str, str], wall: float) -> Iterable[float
             continue
         remaining = headers.get(re.sub("reset", "remaining", name, flags=re.IGNORECASE))
         left = _number(remaining.strip()) if remaining is not None else 0.0
-        seconds = _reset_seconds(value, wall)
+        seconds = reset_seconds(value, wall)
         if seconds is not None and (left is None or left < 1):
             yield seconds
 
