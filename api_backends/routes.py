@@ -76,7 +76,7 @@ class Request(Exchange, Generic[T]):
                     raise self._error(http.status, http.headers, http.read_all())
                 answer: T = self._received(http)
         except ApiError as error:
-            self._complete(error, endpoint)
+            self._complete(endpoint, error)
             raise
         if hasattr(answer, "implementation_type"):
             self.fill_in(answer)

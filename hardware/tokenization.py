@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import ConfigurationError, ContextLengthError, InvalidRequestError
 
 from .devices import LOCAL_EXTRA, OPENVINO_EXTRA
-from .encoder_spec import EncoderSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .encoder_spec import EncoderSpec
 
 __all__ = ["TextTokenizer"]
 
@@ -47,7 +50,7 @@ class TextTokenizer:
 
         try:
             self._tokenizer, self._cutting = read(), read()
-        except Exception as error:  # noqa: BLE001 (the package raises bare Exception)
+        except Exception as error:
             raise ConfigurationError(
                 f"model: {path} is damaged ({error}): download it again", model=model
             ) from error

@@ -18,7 +18,7 @@ from api_backends.errors import (
 )
 from ipfs_accelerate_py import Accelerator, ipfs_accelerate_py
 
-MODEL = "echo"
+MODEL = "sample-model"
 
 
 @pytest.fixture(autouse=True)
@@ -82,10 +82,10 @@ def test_async(accelerator):
 
 
 def test_texts_are_embedded_and_dictionaries_sent_as_they_are(accelerator):
-    response = accelerator.process("hash-embedding", ["a", "b"], "sample_backend")
+    response = accelerator.process("sample-embedding", ["a", "b"], "sample_backend")
     assert response.embeddings.shape[0] == 2
     assert response.embeddings.dtype == np.float32
-    one = accelerator.process("hash-embedding", "a", "sample_backend")
+    one = accelerator.process("sample-embedding", "a", "sample_backend")
     np.testing.assert_array_equal(one.embeddings[0], response.embeddings[0])
     body = {"messages": [{"role": "user", "content": "say this"}]}
     raw = accelerator.process(MODEL, body, "sample_backend")
@@ -181,7 +181,7 @@ def test_missing_key_is_said_not_invented():
 def test_init_endpoints_takes_lists_and_dictionaries(openai_standin):
     with ipfs_accelerate_py() as accelerator:
         both = accelerator.init_endpoints(
-            ["hash-embedding"] and [],
+            [],
             {MODEL: [openai_standin.url]},
         )
         assert [e["type"] for e in both[MODEL]] == [openai_standin.url]

@@ -71,6 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, body: bytes) -> None:
         method, path = self.command, self.path.split("?", 1)[0].rstrip("/")
+        path = path.removeprefix("/openai")  # where Groq has it
         if (method, path) == ("GET", "/health"):
             self._send(200, {"status": "ok"})
             return
@@ -222,7 +223,7 @@ class StandIn:
         )
         self._thread.start()
 
-    def __enter__(self) -> StandIn:  # noqa: PYI034 - typing.Self is not in Python 3.10
+    def __enter__(self) -> StandIn:
         return self
 
     def __exit__(self, *error: object) -> None:
