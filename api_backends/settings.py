@@ -16,6 +16,7 @@ from .engine.credentials import Secret, find_setting
 from .engine.endpoints import STRATEGIES
 from .engine.retry import RetryPolicy
 from .errors import ConfigurationError
+from .prices import Price, read_prices
 
 __all__ = ["Identity", "Settings", "base_url", "check_number", "suggestion"]
 
@@ -98,6 +99,7 @@ class Settings:
     strategy: str = "round-robin"
     api_keys: tuple[Secret, ...] = ()
     endpoints: tuple[dict[str, Any], ...] = ()
+    prices: dict[str, Price] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -143,6 +145,7 @@ class Settings:
             strategy=strategy(values.get("endpoint_selection_strategy", "round-robin")),
             api_keys=_keys(values.get("api_keys")),
             endpoints=_endpoints(values.get("endpoints"), identity.extra_keys),
+            prices=read_prices(values.get("prices")),
         )
 
 
