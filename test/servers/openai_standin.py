@@ -222,7 +222,7 @@ class StandIn:
         )
         self._thread.start()
 
-    def __enter__(self) -> StandIn:  # noqa: PYI034 - typing.Self is not in Python 3.10
+    def __enter__(self) -> StandIn:
         return self
 
     def __exit__(self, *error: object) -> None:

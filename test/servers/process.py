@@ -89,7 +89,7 @@ class ServerProcess:
             if pipe is not None:
                 pipe.close()
 
-    def __enter__(self) -> ServerProcess:  # noqa: PYI034 - typing.Self is not in Python 3.10
+    def __enter__(self) -> ServerProcess:
         return self
 
     def __exit__(self, *error: object) -> None:
