@@ -26,6 +26,7 @@ from .errors import (
 from .exchange import Control, Exchange, split_options
 from .handlers import EndpointHandler
 from .messages import normalize_messages
+from .routes import Request, Routes
 from .settings import Settings
 from .translation import Translation
 from .types import ChatCompletionResponse, EmbeddingResponse, StreamChunk
@@ -36,7 +37,7 @@ T = TypeVar("T")
 Messages = str | Sequence[Any]
 
 
-class BaseApiBackend(Translation):
+class BaseApiBackend(Routes, Translation):
     """A chat back end: synchronous first, with async twins; safe to share between threads.
 
     The constructor opens no connection and starts no thread.
@@ -368,12 +369,16 @@ class BaseApiBackend(Translation):
             data = encode(body)
         else:
             data = None
+        call = self._call(control)
+        return Exchange(self, call, path, body if stream else None, data, control, model)
+
+    def _call(self, control: Control) -> Call:
         pinned = self._pinned(control.endpoint_id, control.api_key is not None)
         timeout, retries = control.timeout, control.max_retries
         if pinned is not None:
             timeout = timeout or pinned.settings.get("timeout")
             retries = pinned.settings.get("max_retries") if retries is None else retries
-        call = Call(
+        return Call(
             self.clock.now(),
             timeout or self._settings.timeout,
             self._engine.retry.max_retries if retries is None else retries,
@@ -382,7 +387,11 @@ class BaseApiBackend(Translation):
             control.queue_full == "block",
             control.api_key is not None and (pinned is None or pinned.api_key != control.api_key),
         )
-        return Exchange(self, call, path, body if stream else None, data, control, model)
+
+    def _route_request(
+        self, method: str, path: str, data: bytes | None, control: Control, model: str | None
+    ) -> Request[Any]:
+        return Request(self, self._call(control), method, path, data, control, model)
 
 
 def _checked_object(raw: Any) -> dict[str, Any]:

@@ -18,6 +18,19 @@ class Capabilities:
     vision: bool = False
     embeddings: bool = False
     list_models: bool = False
+    audio_input: bool = False
+    file_input: bool = False
+    reasoning: bool = False
+    responses: bool = False
+    completions: bool = False
+    transcription: bool = False
+    speech: bool = False
+    images: bool = False
+    moderation: bool = False
+    files: bool = False
+    batches: bool = False
+    token_counting: bool = False
+    rate_limits: bool = False
 
     def names(self) -> list[str]:
         """Return the features that are there."""

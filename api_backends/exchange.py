@@ -136,6 +136,7 @@ class Exchange:
         "is_raw",
         "model",
         "read",
+        "read_answer",
         "reader",
     )
 
@@ -158,6 +159,8 @@ class Exchange:
         self.call = call
         self.model = model
         self.read: Callable[[Any], Any] = backend.read_chat
+        # For a stream that comes whole; `read` may be that of the provider's own JSON.
+        self.read_answer: Callable[[Any], ChatCompletionResponse] = backend.read_chat
         self.endpoint_id = ""
         # Whether the caller wants the provider's own JSON.
         self.is_raw = False
@@ -258,7 +261,7 @@ class Exchange:
 
     def _read_whole(self, body: bytes) -> tuple[ChatCompletionResponse, list[Any]]:
         raw = self._parsed(body, 200, {})
-        response = self._backend.read_chat(raw)
+        response = self.read_answer(raw)
         return response, [raw] if self.is_raw else self._backend.chunks_of(response)
 
     def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> ApiError:

@@ -1,13 +1,25 @@
-"""OpenAI's own API."""
+"""OpenAI's own API, all of it."""
 
 from __future__ import annotations
 
+from .capabilities import Capabilities
+from .openai_responses import ResponsesRoutes
 from .protocols.openai import OpenAICompatible
+from .protocols.openai_audio import AudioRoutes
+from .protocols.openai_files import FileRoutes
+from .protocols.openai_images import ImageRoutes
 
-__all__ = ["OpenAI"]
+__all__ = ["MODEL_PATTERNS", "OpenAI"]
+
+MODEL_PATTERNS = (
+    "gpt-[3-9]*", "gpt-audio*", "gpt-image-*", "gpt-realtime*", "chatgpt-*", "o[1-9]", "o[1-9]-*",
+    "codex-*", "computer-use-*", "ft:gpt-*", "text-embedding-*", "davinci-002", "babbage-002",
+    "dall-e-*", "tts-1*", "whisper-1", "omni-moderation-*", "text-moderation-*",
+    "openai/gpt-[3-9]*",
+)  # fmt: skip
 
 
-class OpenAI(OpenAICompatible):
+class OpenAI(ResponsesRoutes, AudioRoutes, ImageRoutes, FileRoutes, OpenAICompatible):
     """OpenAI's API, or anything that speaks it. https://platform.openai.com/docs/api-reference."""
 
     name = "openai"
@@ -17,7 +29,21 @@ class OpenAI(OpenAICompatible):
     key_env = ("OPENAI_API_KEY",)
     default_model = "gpt-4o-mini"
     default_embedding_model = "text-embedding-3-small"
-    model_patterns = (
-        "gpt-3.5*", "gpt-4*", "gpt-5*", "chatgpt-*", "o1*", "o3*", "o4*", "codex-*", "ft:gpt-*",
-        "text-embedding-*", "openai/gpt-[345]*",
-    )  # fmt: skip
+    model_patterns = MODEL_PATTERNS
+    capabilities = Capabilities(
+        chat=True,
+        stream=True,
+        tools=True,
+        structured_output=True,
+        vision=True,
+        audio_input=True,
+        file_input=True,
+        reasoning=True,
+        responses=True,
+        embeddings=True,
+        transcription=True,
+        speech=True,
+        images=True,
+        files=True,
+        list_models=True,
+    )

@@ -52,6 +52,9 @@ BY_SENTENCE = {
     "API deployment for this resource does not exist": errors.ModelNotFoundError,
     "Azure Content management policy": errors.ContentFilterError,
     "This is not a chat model": errors.ModelNotFoundError,
+    "is not supported with the Responses API": errors.ModelNotFoundError,
+    "The requested model '": errors.ModelNotFoundError,
+    "Model not found: ": errors.ModelNotFoundError,
     "Only Qwen/Qwen2.5-72B-Instruct": errors.ModelNotFoundError,
 }
 
