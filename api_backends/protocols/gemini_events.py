@@ -1,7 +1,8 @@
-"""Gemini's two framings of a stream: server-sent events, or the elements of one JSON array.
+"""Gemini's framings of a stream: server-sent events, or the elements of one JSON array.
 
 https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent: SSE is what
-`alt=sse` asks for; proxies that drop the query answer with the array.
+`alt=sse` asks for; proxies that drop the query answer with the array, and some that don't stream
+with the one object that it would have been.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class _Objects:
 class GeminiStreamParser:
     """Cuts a stream into events, whichever framing it has; the first byte tells."""
 
-    first_bytes = b"["
+    begins_with_json = True
 
     def __init__(self) -> None:
         self._sse = SSEParser()
@@ -114,7 +115,7 @@ class GeminiStreamParser:
         if not self._has_begun:
             begins = chunk.lstrip()[:1]
             self._has_begun = bool(begins)
-            if begins == b"[":
+            if begins in (b"[", b"{"):
                 self._array = _Objects()
         if self._array is not None:
             return self._array.feed(chunk)
@@ -124,13 +125,13 @@ class GeminiStreamParser:
         """Return what the stream ended in the middle of.
 
         Raises:
-            StreamInterruptedError: The array was not closed.
+            StreamInterruptedError: The array, or an object, was not closed.
         """
         if self._array is None:
             return _apart(self._sse.end())
         if not self._array.is_whole:
             raise StreamInterruptedError(
-                "the stream ended before its array did: take `partial`, or ask again"
+                "the stream ended in the middle of its JSON: take `partial`, or ask again"
             )
         return []
 

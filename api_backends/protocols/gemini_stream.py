@@ -84,7 +84,8 @@ class GeminiStreamReader:
         self._identify(event)
         candidates = event.get("candidates")
         if not candidates:
-            return self._read_blocked(event)
+            self._read_blocked(event)
+            return None
         self._has_begun = True
         chunk = None
         for candidate in candidates:
@@ -98,7 +99,8 @@ class GeminiStreamReader:
 
     def _read_candidate(self, candidate: dict[str, Any], event: dict[str, Any]) -> StreamChunk:
         parts = parts_of(candidate)
-        texts, thoughts = [], []
+        texts: list[str] = []
+        thoughts: list[str] = []
         calls: list[ToolCallDelta] = []
         for part in parts:
             text = part.get("text")

@@ -65,7 +65,7 @@ def read_tools(name: str, tools: Any) -> tuple[list[dict[str, Any]], bool]:
         kind = tool.get("type")
         if any(key in _GOOGLES for key in native):
             others.append(native)
-        elif kind in _BY_TYPE:
+        elif isinstance(kind, str) and kind in _BY_TYPE:
             others.append({_BY_TYPE[kind]: native})
         elif kind in (None, "function"):
             function = tool if name == "functions" else tool.get("function")
