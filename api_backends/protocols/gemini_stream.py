@@ -12,12 +12,12 @@ from api_backends.errors import InvalidResponseError
 from api_backends.types import StreamChunk, ToolCallDelta
 
 from .gemini_answer import (
-    finish_reason_of,
     is_answer,
     parts_of,
     read_chat,
     tool_call,
 )
+from .gemini_calls import CallPieces
 from .gemini_errors import error_in
 
 if TYPE_CHECKING:
@@ -26,6 +26,106 @@ if TYPE_CHECKING:
     from api_backends.types import ChatCompletionResponse
 
 __all__ = ["GeminiStreamReader"]
+
+
+class _Turn:
+    """One candidate, put together from what each event says of it.
+
+    Attributes:
+        calls: The parts with calls, the last of which may not be whole yet.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self._said: dict[str, Any] = {}
+        self._content: dict[str, Any] | None = None
+        self._parts: list[Any] = []
+        self._texts: list[str] = []  # the pieces of the last part, where that is text
+        self._pieces: CallPieces | None = None
+
+    def add(self, candidate: dict[str, Any]) -> None:
+        """Add what an event says."""
+        for key, value in candidate.items():
+            if key == "content":
+                if isinstance(value, dict):
+                    self._add_content(value)
+            elif key in ("citationMetadata", "logprobsResult"):
+                # Each event has those of its own piece.
+                self._said[key] = _lists_joined(self._said.get(key), value)
+            elif value is not None and value != {}:
+                self._said[key] = value
+        if candidate.get("finishReason") and self._pieces is not None:
+            self._pieces.end()
+            self._pieces = None
+
+    def shown(self) -> dict[str, Any]:
+        """Return the candidate as a call that is not streamed would have it."""
+        if self._content is None:
+            return dict(self._said)
+        content = dict(self._content)
+        if self._parts or "parts" in content:
+            self._end_text()
+            content["parts"] = list(self._parts)
+        return {"content": content, **self._said}
+
+    def _add_content(self, content: dict[str, Any]) -> None:
+        if self._content is None:
+            self._content = {}
+        self._content.update(content)
+        parts = content.get("parts")
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, dict):
+                self._add_part(part)
+
+    def _add_part(self, part: dict[str, Any]) -> None:
+        call = part.get("functionCall")
+        if isinstance(call, dict):
+            self._add_call(part, call)
+            return
+        last = self._parts[-1] if self._parts else None
+        if (
+            isinstance(part.get("text"), str)
+            and part.keys() <= {"text", "thought"}  # a signature belongs to its own piece
+            and last is not None
+            and last.keys() == part.keys()
+            and last.get("thought") == part.get("thought")
+        ):
+            self._texts.append(part["text"])
+            return
+        self._end_text()
+        self._parts.append(part)
+
+    def _end_text(self) -> None:
+        # Joined once a part: a stream of n pieces stays O(n).
+        if self._texts:
+            last = self._parts[-1]
+            self._parts[-1] = {**last, "text": "".join([last["text"], *self._texts])}
+            self._texts = []
+
+    def _add_call(self, part: dict[str, Any], call: dict[str, Any]) -> None:
+        if self._pieces is not None and not call.get("name"):
+            self._pieces.add(call)
+        else:
+            if self._pieces is not None:
+                self._pieces.end()
+            self._pieces = CallPieces(call) if call.get("willContinue") else None
+            if self._pieces is not None:
+                part = {**part, "functionCall": self._pieces.call}
+            self._end_text()
+            self._parts.append(part)
+            self.calls.append(part)
+        if self._pieces is not None and self._pieces.is_whole:
+            self._pieces = None
+
+
+def _lists_joined(had: Any, value: Any) -> Any:
+    if not isinstance(had, dict) or not isinstance(value, dict):
+        return value
+    joined = {**had, **value}
+    for key, added in value.items():
+        if isinstance(added, list) and isinstance(had.get(key), list):
+            joined[key] = [*had[key], *added]
+    return joined
 
 
 class GeminiStreamReader:
@@ -50,7 +150,7 @@ class GeminiStreamReader:
         self._texts: list[str] = []
         self._calls = 0
         self._raw: dict[str, Any] = {}
-        self._candidates: dict[int, dict[str, Any]] = {}
+        self._turns: dict[int, _Turn] = {}
         self._last: dict[str, Any] | None = None
         self._has_begun = False
         self._runs_code = False
@@ -91,33 +191,30 @@ class GeminiStreamReader:
         for candidate in candidates:
             index = candidate.get("index")
             index = index if isinstance(index, int) else 0
-            kept = self._candidates.setdefault(index, {})
-            _join(kept, candidate)
-            if index == min(self._candidates):
-                chunk = self._read_candidate(candidate, event)
+            turn = self._turns.setdefault(index, _Turn())
+            turn.add(candidate)
+            if index == min(self._turns):
+                chunk = self._read_candidate(candidate, turn, event)
         return chunk
 
-    def _read_candidate(self, candidate: dict[str, Any], event: dict[str, Any]) -> StreamChunk:
+    def _read_candidate(
+        self, candidate: dict[str, Any], turn: _Turn, event: dict[str, Any]
+    ) -> StreamChunk:
         parts = parts_of(candidate)
         texts: list[str] = []
         thoughts: list[str] = []
-        calls: list[ToolCallDelta] = []
         for part in parts:
             text = part.get("text")
             if isinstance(text, str):
                 (thoughts if part.get("thought") else texts).append(text)
-            if isinstance(part.get("functionCall"), dict):
-                calls.append(self._read_call(part))
         delta = "".join(texts)
+        calls = self._read_calls(turn)
         if delta:
             self._texts.append(delta)
-        reason = None
         if candidate.get("finishReason"):
             self.finished = True
-            # Gemini says STOP where it stops for its code to run, and goes on after.
+            # Gemini says STOP also where it stops for its code to run, and goes on after.
             self._runs_code = bool(parts) and "executableCode" in parts[-1]
-            if not self._runs_code:
-                reason = finish_reason_of(candidate, has_calls=self._calls > 0)
         elif parts:
             self._runs_code = self._runs_code and "codeExecutionResult" in parts[-1]
         return StreamChunk(
@@ -127,7 +224,7 @@ class GeminiStreamReader:
             "assistant",
             calls or None,
             "".join(thoughts) or None,
-            reason,
+            None,  # the reason comes with the last chunk: only the end of the stream is one
             None,
             False,
             event,
@@ -135,13 +232,19 @@ class GeminiStreamReader:
             len(self._texts),
         )
 
-    def _read_call(self, part: dict[str, Any]) -> ToolCallDelta:
-        call = tool_call(part["functionCall"], self._id, self._calls)
-        signature = part.get("thoughtSignature")
-        if self._keep_signature is not None and isinstance(signature, str) and signature:
-            self._keep_signature(call.id, signature)
-        self._calls += 1
-        return ToolCallDelta(self._calls - 1, call.id, call.name, call.arguments)
+    def _read_calls(self, turn: _Turn) -> list[ToolCallDelta]:
+        """Return the calls that are whole now and were not before."""
+        read: list[ToolCallDelta] = []
+        for part in turn.calls[self._calls :]:
+            if part["functionCall"].get("willContinue"):
+                break
+            call = tool_call(part["functionCall"], self._id, self._calls)
+            signature = part.get("thoughtSignature")
+            if self._keep_signature is not None and isinstance(signature, str) and signature:
+                self._keep_signature(call.id, signature)
+            read.append(ToolCallDelta(self._calls, call.id, call.name, call.arguments))
+            self._calls += 1
+        return read
 
     def _read_blocked(self, event: dict[str, Any]) -> None:
         feedback = event.get("promptFeedback")
@@ -190,76 +293,13 @@ class GeminiStreamReader:
         raw = {**self._raw, "responseId": self._id}
         if not self._id:
             del raw["responseId"]
-        candidates = [self._candidates[index] for index in sorted(self._candidates)]
-        blocked = not candidates and self.finished
-        if candidates or blocked or not self._has_begun:
-            raw["candidates"] = [_shown(candidate) for candidate in candidates]
-        if blocked:
-            del raw["candidates"]
+        candidates = [self._turns[index].shown() for index in sorted(self._turns)]
+        if candidates:
+            raw["candidates"] = candidates
+        elif not self.finished:
+            raw["candidates"] = []
         answer = read_chat(raw, backend=self.backend)
-        if not candidates and not blocked:
+        if not candidates and not self.finished:
             # Nothing has come yet: that is no block.
             answer.finish_reason, answer.refusal = None, None
         return answer
-
-
-def _shown(candidate: dict[str, Any]) -> dict[str, Any]:
-    """Return a candidate as it stands, safe from what comes after."""
-    content = candidate.get("content")
-    if not isinstance(content, dict) or not isinstance(content.get("parts"), list):
-        return dict(candidate)
-    parts = []
-    for part in content["parts"]:
-        text = part.get("text") if isinstance(part, dict) else None
-        parts.append({**part, "text": "".join(text)} if isinstance(text, list) else part)
-    return {**candidate, "content": {**content, "parts": parts}}
-
-
-def _join(kept: dict[str, Any], candidate: dict[str, Any]) -> None:
-    """Add what an event says of a candidate to what the events before it said."""
-    for key, value in candidate.items():
-        had = kept.get(key)
-        if key == "content":
-            if isinstance(value, dict):
-                _join_content(kept.setdefault("content", {}), value)
-        elif key in ("citationMetadata", "logprobsResult"):
-            # Each event has those of its own piece.
-            kept[key] = _lists_joined(had, value)
-        elif value is not None and value != {}:
-            kept[key] = value
-
-
-def _join_content(kept: dict[str, Any], content: dict[str, Any]) -> None:
-    for key, value in content.items():
-        if key == "parts" and isinstance(value, list):
-            parts = kept.setdefault("parts", [])
-            for part in value:
-                _join_part(parts, part)
-        elif key != "parts":
-            kept[key] = value
-
-
-def _join_part(parts: list[Any], part: Any) -> None:
-    """Add a part: a piece of text to the text before it, unless a signature stands between."""
-    if isinstance(part, dict) and isinstance(part.get("text"), str):
-        part = {**part, "text": [part["text"]]}
-        last = parts[-1] if parts else None
-        if (
-            isinstance(last, dict)
-            and part.keys() <= {"text", "thought"}
-            and last.keys() == part.keys()
-            and last.get("thought") == part.get("thought")
-        ):
-            last["text"].extend(part["text"])
-            return
-    parts.append(part)
-
-
-def _lists_joined(had: Any, value: Any) -> Any:
-    if not isinstance(had, dict) or not isinstance(value, dict):
-        return value
-    joined = {**had, **value}
-    for key, added in value.items():
-        if isinstance(added, list) and isinstance(had.get(key), list):
-            joined[key] = [*had[key], *added]
-    return joined

@@ -61,8 +61,8 @@ def read_tools(name: str, tools: Any) -> tuple[list[dict[str, Any]], bool]:
                 f'{where} takes a dictionary like {{"type": "function", "function": {{…}}}}, not '
                 f"{type(tool).__name__}"
             )
-        native = {_SNAKE.get(key, key): value for key, value in tool.items() if key != "type"}
-        kind = tool.get("type")
+        native = {_SNAKE.get(str(key), str(key)): value for key, value in tool.items()}
+        kind = native.pop("type", None)
         if any(key in _GOOGLES for key in native):
             others.append(native)
         elif isinstance(kind, str) and kind in _BY_TYPE:
