@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,8 @@ else:
 __all__ = ["GeminiFiles"]
 
 FILE_LIMIT = 2 * 1024**3
+
+_NAME = re.compile(r"(?:(?:https?://[^/]+/.*?)?files/)?([a-z0-9][a-z0-9-]*)")
 
 
 class GeminiFiles(_Base):
@@ -116,16 +117,12 @@ class GeminiFiles(_Base):
 
 
 def _path(name: Any) -> str:
-    found = re.search(r"(?:^|/)(?:files/)?([a-z0-9][a-z0-9-]*)$", name) if _is_text(name) else None
+    found = _NAME.fullmatch(name) if isinstance(name, str) else None
     if found is None:
         raise InvalidRequestError(
             f'name: {name!r} is no file\'s name; it looks like "files/abc-123"'
         )
     return f"/files/{found[1]}"
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, (str, os.PathLike)) and isinstance(value, str)
 
 
 def _object(raw: Any) -> dict[str, Any]:
