@@ -105,6 +105,7 @@ class Exchange:
         "_path",
         "_server_request_id",
         "call",
+        "decode",
         "endpoint_id",
         "model",
         "read",
@@ -129,6 +130,7 @@ class Exchange:
         self._server_request_id = ""
         self.call = call
         self.model = model
+        self.decode: Callable[[bytes], Any] = decode
         self.read: Callable[[Any], Any] = backend.read_chat
         self.endpoint_id = ""
         self.reader: Callable[[dict[str, Any]], StreamReader] = backend.stream_reader
@@ -210,7 +212,7 @@ class Exchange:
 
     def _parsed(self, body: bytes, status: int, headers: Mapping[str, str]) -> Any:
         try:
-            return decode(body)
+            return self.decode(body)
         except ValueError:
             if body.lstrip()[:1] == b"<":
                 raise self._error(status, headers, body) from None
