@@ -294,7 +294,8 @@ class MessageStreamReader:
     def _note_usage(self, usage: Any) -> None:
         # The counts at the end are of all of the answer; some servers repeat a part of them only.
         if isinstance(usage, dict):
-            self._usage.update({name: n for name, n in usage.items() if n is not None})
+            known = {name: count for name, count in usage.items() if count is not None}
+            self._usage = {**self._usage, **known} if self._usage else dict(usage)
 
     def _said(self, event: dict[str, Any], is_thought: bool, text: str) -> StreamChunk | None:
         if not text:

@@ -43,8 +43,10 @@ def expected_error(status: int, body: Any) -> type[errors.ApiError]:
     return BY_STATUS[status]
 
 
-def expected_answer(body: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a message that came whole."""
+def expected_answer(body: dict[str, Any]) -> dict[str, Any] | type[errors.ApiError]:
+    """The facts of a message that came whole, or the class of the error that is in it."""
+    if isinstance(body.get("error"), str):  # "Error: 400 {…}"
+        return expected_error(int(body["error"].split()[1]), body)
     blocks = body["content"]
     details = body.get("stop_details") or {}
     return {

@@ -19,6 +19,26 @@ CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 FUNCTION = ("name", "description", "strict")
 
 
+LEFT_OUT = base64.b64encode(b"an attachment that was left out").decode()
+STAND_INS = {
+    "image/png": b"\x89PNG\r\n\x1a\n" + bytes(32),
+    "image/jpeg": b"\xff\xd8\xff\xe0" + bytes(32),
+    "application/pdf": b"%PDF-1.4" + bytes(32),
+}
+
+
+def mended(value: Any) -> Any:
+    """The same request with attachments of the right kind in the place of those left out."""
+    if isinstance(value, list):
+        return [mended(item) for item in value]
+    if isinstance(value, dict):
+        if value.get("media_type") in STAND_INS and value.get("data") == LEFT_OUT:
+            data = base64.b64encode(STAND_INS[value["media_type"]]).decode()
+            return {**value, "data": data}
+        return {key: mended(item) for key, item in value.items()}
+    return value
+
+
 def body_of(
     backend: Claude, messages: list[Any], model: str | None, options: dict[str, Any]
 ) -> dict[str, Any]:
@@ -80,7 +100,10 @@ def _tools(options: dict[str, Any]) -> None:
             options["tool_choice"] = CHOICES[choice["type"]]
 
 
-def _told(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _told(message: Any) -> Iterator[Any]:
+    if not isinstance(message, dict):  # recorded for its refusal
+        yield message
+        return
     content = message["content"]
     if isinstance(content, str) or message["role"] == "system":
         yield {"role": message["role"], "content": content}
@@ -150,8 +173,6 @@ def _url(source: dict[str, Any]) -> str:
     data = source["data"]
     if source["type"] == "text":
         data = base64.b64encode(data.encode()).decode()
-    elif source["media_type"] == "application/pdf":
-        data = base64.b64encode(b"%PDF-1.4 stand-in").decode()
     return f"data:{source['media_type']};base64,{data}"
 
 
@@ -198,9 +219,6 @@ def _blocks(content: Any) -> list[Any]:
         if block["type"] == "tool_result":
             block["content"] = _blocks(block.get("content", ""))
             block.setdefault("is_error", False)
-        source = block.get("source") or {}
-        if source.get("media_type") == "application/pdf":
-            source["data"] = "…"
         found.append(block)
     return found
 

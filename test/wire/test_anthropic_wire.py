@@ -16,6 +16,7 @@ from anthropic_recordings import (
     as_openai,
     body_of,
     comparable,
+    mended,
     stand_in_connection,
 )
 from recordings import exchanges, restored, stream_events
@@ -174,7 +175,7 @@ def test_what_claude_said_goes_back_block_by_block(recorded_traffic: Path) -> No
     """Streamed or not, the content of an answer is the content of the next request."""
     kinds: Counter[str] = Counter()
     for exchange in exchanges(recorded_traffic, "anthropic", "messages"):
-        if (exchange["status"] or 200) != 200:
+        if exchange["status"] != 200:
             continue
         body = exchange["response_body"]
         if exchange["response_body_kind"] == "sse":
@@ -228,7 +229,7 @@ def test_what_we_send_is_what_was_recorded(
         recorded = exchange["request_body"]
         if not isinstance(recorded, dict) or not isinstance(recorded.get("messages"), list):
             continue
-        recorded = restored(recorded)
+        recorded = mended(restored(recorded))
         sent += 1
         messages, options = as_openai(recorded)
         before = copy.deepcopy((messages, options))
