@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from . import registry
@@ -109,15 +109,16 @@ class BaseApiBackend(Translation):
         self, messages: Messages, model: str | None = None, **options: Any
     ) -> ChatCompletionResponse:
         """Do what `chat` does, without blocking the event loop."""
-        return await wait_for(self.submit(messages, model, **options))
+        exchange = self._chat_exchange(messages, model, options, stream=False)
+        response: ChatCompletionResponse = await self._send(exchange)
+        return response
 
     async def astream_chat(
         self, messages: Messages, model: str | None = None, **options: Any
     ) -> AsyncIterator[StreamChunk]:
         """Do what `stream_chat` does, as an async iterator."""
         exchange = self._chat_exchange(messages, model, options, stream=True)
-        opening = self._engine.submit(exchange.call, exchange.open, hold=True)
-        async for chunk in iterate_stream(opening, self._engine.workers.start):
+        async for chunk in self._iterate(exchange):
             yield chunk
 
     def _chat_exchange(
@@ -152,7 +153,8 @@ class BaseApiBackend(Translation):
     ) -> EmbeddingResponse:
         """Do what `embed` does, without blocking the event loop."""
         exchange = self._embed_exchange(texts, model, options)
-        return await wait_for(self._engine.submit(exchange.call, exchange.send))
+        response: EmbeddingResponse = await self._send(exchange)
+        return response
 
     def _embed_exchange(
         self, texts: str | Sequence[str], model: str | None, options: dict[str, Any]
@@ -186,7 +188,7 @@ class BaseApiBackend(Translation):
     ) -> dict[str, Any]:
         """Do what `make_post_request` does, without blocking the event loop."""
         exchange = self._raw_exchange(data, api_key, options, stream=False)
-        answer: dict[str, Any] = await wait_for(self._engine.submit(exchange.call, exchange.send))
+        answer: dict[str, Any] = await self._send(exchange)
         return answer
 
     def make_stream_request(
@@ -194,13 +196,20 @@ class BaseApiBackend(Translation):
     ) -> Iterator[dict[str, Any]]:
         """Post the provider's own JSON for a stream; yield the provider's own events.
 
-        Closing the iterator frees the connection.
+        The iterator is a `ChatStream`: `close()` or `with` frees the connection early.
         """
-        api_key = options.pop("api_key", None)
-        exchange = self._raw_exchange({**data, "stream": True}, api_key, options, stream=True)
+        exchange = self._raw_exchange(data, None, options, stream=True)
         stream, lease = self._engine.open(exchange.call, exchange.open)
         stream.lease = lease
-        return stream.events()
+        return cast("Iterator[dict[str, Any]]", stream)
+
+    async def amake_stream_request(
+        self, data: Mapping[str, Any], **options: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Do what `make_stream_request` does, as an async iterator."""
+        exchange = self._raw_exchange(data, None, options, stream=True)
+        async for event in self._iterate(exchange):
+            yield event
 
     def _raw_exchange(
         self, data: Mapping[str, Any], api_key: str | None, options: dict[str, Any], *, stream: bool
@@ -209,6 +218,8 @@ class BaseApiBackend(Translation):
             raise InvalidRequestError(
                 f"data: {type(data).__name__} given; it is the provider's JSON body as a dictionary"
             )
+        if stream:
+            data = {**data, "stream": True}
         if api_key is not None:
             options["api_key"] = api_key
         path = options.pop("path", None)
@@ -221,6 +232,7 @@ class BaseApiBackend(Translation):
         path = path or self.chat_path(model, stream=stream)
         exchange = self._exchange(path, dict(data), control, model, stream=stream)
         exchange.read = _checked_object
+        exchange.is_raw = True
         exchange.reader = lambda body: RawReader(self.stream_reader(body))
         return exchange
 
@@ -241,6 +253,12 @@ class BaseApiBackend(Translation):
         """Do what `make_post_request` does, at one endpoint and no other."""
         return self.make_post_request(data, endpoint_id=endpoint_id, **options)
 
+    async def amake_request_with_endpoint(
+        self, endpoint_id: str, data: Mapping[str, Any], **options: Any
+    ) -> dict[str, Any]:
+        """Do what `make_request_with_endpoint` does, without blocking the event loop."""
+        return await self.amake_post_request(data, endpoint_id=endpoint_id, **options)
+
     # -- models and health ----------------------------------------------------------------------
 
     def list_models(self, **options: Any) -> list[dict[str, Any]]:
@@ -252,9 +270,7 @@ class BaseApiBackend(Translation):
     async def alist_models(self, **options: Any) -> list[dict[str, Any]]:
         """Do what `list_models` does, without blocking the event loop."""
         exchange = self._models_exchange(options)
-        models: list[dict[str, Any]] = await wait_for(
-            self._engine.submit(exchange.call, exchange.send)
-        )
+        models: list[dict[str, Any]] = await self._send(exchange)
         return models
 
     def _models_exchange(self, options: dict[str, Any]) -> Exchange:
@@ -265,14 +281,25 @@ class BaseApiBackend(Translation):
 
     def test_endpoint(self, endpoint_url: str | None = None, **options: Any) -> bool:
         """Say whether an endpoint answers and takes the key. Never raises for one that doesn't."""
-        options = {"timeout": 10.0, "max_retries": 0, **options}
         try:
-            if endpoint_url is not None:
-                options["endpoint_id"] = self.private_endpoint(endpoint_url, options.get("api_key"))
-            self.list_models(**options)
+            self.list_models(**self._probe(endpoint_url, options))
         except ApiError:
             return False
         return True
+
+    async def atest_endpoint(self, endpoint_url: str | None = None, **options: Any) -> bool:
+        """Do what `test_endpoint` does, without blocking the event loop."""
+        try:
+            await self.alist_models(**self._probe(endpoint_url, options))
+        except ApiError:
+            return False
+        return True
+
+    def _probe(self, endpoint_url: str | None, options: dict[str, Any]) -> dict[str, Any]:
+        options = {"timeout": 10.0, "max_retries": 0, **options}
+        if endpoint_url is not None:
+            options["endpoint_id"] = self.private_endpoint(endpoint_url, options.get("api_key"))
+        return options
 
     def is_compatible_model(self, model: str) -> bool:
         """Say whether this back end takes `model`."""
@@ -305,6 +332,15 @@ class BaseApiBackend(Translation):
         return None
 
     # -- shared ---------------------------------------------------------------------------------
+
+    async def _send(self, exchange: Exchange) -> Any:
+        # An event loop's thread must not wait for room in the queue: the call does so by itself.
+        return await wait_for(self._engine.submit(exchange.call, exchange.send, may_wait=False))
+
+    async def _iterate(self, exchange: Exchange) -> AsyncIterator[Any]:
+        opening = self._engine.submit(exchange.call, exchange.open, hold=True, may_wait=False)
+        async for chunk in iterate_stream(opening, self._engine.workers.start):
+            yield chunk
 
     def _model(self, model: Any, default: Callable[[], str | None]) -> str | None:
         if model is None:
@@ -344,6 +380,7 @@ class BaseApiBackend(Translation):
             control.priority,
             pinned,
             control.queue_full == "block",
+            control.api_key is not None and (pinned is None or pinned.api_key != control.api_key),
         )
         return Exchange(self, call, path, body if stream else None, data, control, model)
 

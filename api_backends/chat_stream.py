@@ -21,6 +21,8 @@ __all__ = ["ChatStream", "EventParser", "StreamReader"]
 class EventParser(Protocol):
     """Cuts bytes into events: `SSEParser`, `JsonLinesParser`."""
 
+    begins_with_json: bool
+
     def feed(self, chunk: bytes) -> list[Event]:
         """Take bytes; return the events that they complete."""
         ...
@@ -51,6 +53,10 @@ class StreamReader(Protocol):
         ...
 
 
+# How an answer begins that is no stream: an object, a list, a web page.
+_NO_STREAM = (b"{", b"[", b"<")
+
+
 class ChatStream:
     """The chunks of one answer, once each. Iterate it; leave early with `close()` or `with`.
 
@@ -65,6 +71,7 @@ class ChatStream:
         reader: StreamReader,
         whole: Callable[[bytes], tuple[ChatCompletionResponse, list[StreamChunk]]],
         fill_in: Callable[[ChatCompletionResponse], None],
+        complete: Callable[[ApiError], None],
     ) -> None:
         self._http = http
         self._pieces = http.pieces()
@@ -72,6 +79,7 @@ class ChatStream:
         self._reader = reader
         self._whole = whole
         self._fill_in = fill_in
+        self._complete = complete
         self._pending: deque[StreamChunk] = deque()
         self._error: ApiError | None = None
         self._first = b""
@@ -105,16 +113,15 @@ class ChatStream:
         self._pending.clear()
         return batch
 
-    def events(self) -> Iterator[Any]:
-        """Yield what the reader makes of each event, and close this at the end."""
-        with self:
-            yield from self
-
     def prime(self) -> ChatStream:
         """Read up to the first chunk, so that an answer that is an error is one at once."""
         try:
             while not self._pending and not self._ended:
                 self._advance()
+        except StreamInterruptedError as error:
+            error.partial = self._reader.response()
+            self._http.close()
+            raise
         except BaseException:
             self._http.close()
             raise
@@ -124,8 +131,10 @@ class ChatStream:
         """Read on until there is a chunk; False at the end."""
         while not self._pending:
             if self._error is not None:
-                error, self._error = self._error, None
-                raise error
+                try:
+                    raise self._error
+                finally:
+                    self._error = None  # or this and the traceback would keep each other alive
             if self._ended:
                 self._release()
                 return False
@@ -144,7 +153,9 @@ class ChatStream:
         piece = next(self._pieces, b"")
         if piece and not self._first:
             self._first = piece.lstrip()[:1]
-            if self._first in (b"{", b"[", b"<"):
+            if self._first in _NO_STREAM and not (
+                self._parser.begins_with_json and self._first != b"<"
+            ):
                 self._read_whole(piece)
                 return
         events = self._parser.feed(piece) if piece else self._parser.end()
@@ -213,6 +224,7 @@ class ChatStream:
         """Stop reading: give connection and place back. What was read can still be had."""
         if not self._ended:
             self._ended = True
+            self._http.abort()  # another thread may be reading: it must not be waited for
             self._http.close()
             self._response = self._reader.response()
         self._pending.clear()
@@ -230,10 +242,9 @@ class ChatStream:
         self.close()
 
     def __del__(self) -> None:
-        lease = getattr(self, "lease", None)
-        if lease is not None and not lease.is_over:
-            self._http.close()
-            lease.abandoned()
+        # The lease, if there is one, gives its place back by itself.
+        if not getattr(self, "_ended", True):
+            self._http.drop()
 
     def _release(self) -> None:
         if self.lease is not None and not self.lease.is_over:
@@ -244,6 +255,7 @@ class ChatStream:
         """Return what to raise for an error in mid-stream, and give everything back."""
         partial = self._reader.response()
         self._fill_in(partial)
+        self._complete(cause)
         if isinstance(cause, StreamInterruptedError):
             error = cause
         else:
@@ -260,6 +272,7 @@ class ChatStream:
         error.partial = partial
         error.model = partial.model or cause.model
         error.backend, error.request_id = partial.backend, partial.request_id
+        error.endpoint_id, error.attempts = partial.endpoint_id, partial.attempts
         self._response = partial
         self._fail(error)
         return error
@@ -283,6 +296,10 @@ class RawReader:
     @property
     def finished(self) -> bool:
         return self._reader.finished
+
+    @property
+    def awaits_usage(self) -> bool:
+        return bool(getattr(self._reader, "awaits_usage", False))
 
     def read(self, event: Any, /) -> Any:
         self._reader.read(event)

@@ -175,8 +175,10 @@ class EndpointSet:
             endpoint = self._pool.get(endpoint_id)
             if changes.get("endpoint_url") is not None:
                 endpoint.url = base_url(changes["endpoint_url"], self.identity())
+                endpoint.breaker.close()
             if "api_key" in changes:
                 endpoint.api_key = secret(changes["api_key"], "api_key")
+                endpoint.rests, endpoint.resting_until = 0, 0.0
             endpoint.headers = None
             self._apply(endpoint, changes)
             if "in_rotation" not in changes and endpoint.api_key is not None:
@@ -265,6 +267,7 @@ class EndpointSet:
     @property
     def active_requests(self) -> int:
         """How many requests run now."""
+        self._engine.admission.settle()
         return self._engine.admission.active
 
     @property
@@ -330,6 +333,7 @@ class EndpointSet:
             endpoint_id: One endpoint's; all together if None.
         """
         admission = self._engine.admission
+        admission.settle()
         with admission.lock:
             if endpoint_id is not None:
                 endpoint = self._pool.get(endpoint_id)
@@ -340,7 +344,7 @@ class EndpointSet:
                 **self._engine.stats.snapshot(),
                 "active_requests": admission.active,
                 "queued_requests": admission.waiting.qsize(),
-                "waiting_retries": admission.parked_count,
+                "waiting_retries": admission.line.parked_count,
                 "circuit_state": self.circuit_state,
                 "endpoints": {e.id: e.describe() for e in self.all_endpoints()},
             }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .chat_stream import ChatStream, StreamReader
@@ -33,6 +35,13 @@ ENGINE_OPTIONS = (
 )
 
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_CREDENTIAL = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+# Headers that say where a message ends: a wrong one would hang or split the request.
+_FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
+
+
 class Control(NamedTuple):
     """The options of a call that are ours: none of them is sent as an option."""
 
@@ -48,6 +57,9 @@ class Control(NamedTuple):
 
 
 _USUAL = Control()
+
+# Words of an authorization header up to this long are its scheme ("Bearer"), not its key.
+_SCHEME = 7
 
 
 def split_options(options: dict[str, Any]) -> Control:
@@ -76,10 +88,7 @@ def _checked(taken: dict[str, Any]) -> Control:
     for name in ("endpoint_id", "request_id"):
         if not isinstance(taken.get(name) or "", str):
             raise InvalidRequestError(f"{name}: {taken[name]!r} is not a string")
-    headers = {str(k).lower(): str(v) for k, v in (taken.get("extra_headers") or {}).items()}
-    for name, value in headers.items():
-        if any(mark in name + value for mark in "\r\n\0"):
-            raise InvalidRequestError("extra_headers: a line break in a header")
+    headers = _extra_headers(taken.get("extra_headers") or {})
     priority = taken.get("priority")
     return Control(
         secret(taken.get("api_key"), "api_key"),
@@ -92,6 +101,24 @@ def _checked(taken: dict[str, Any]) -> Control:
         taken.get("request_id") or "",
         None if timeout is None else check_number("timeout", timeout, least=0.001),
     )
+
+
+def _extra_headers(given: Mapping[Any, Any]) -> dict[str, str]:
+    """Check headers that a caller adds; those that look like credentials become secrets."""
+    headers: dict[str, str] = {}
+    for name, value in given.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise InvalidRequestError(f"extra_headers: {name!r:.80} is not a header's name")
+        if name.lower() in _FRAMING:
+            raise InvalidRequestError(f"extra_headers: {name} is set by the request itself")
+        text = str(value)
+        if not _HEADER_VALUE.fullmatch(text):
+            raise InvalidRequestError(
+                f"extra_headers[{name!r}]: line breaks, control characters or characters outside "
+                "Latin-1; a header can't hold them"
+            )
+        headers[name.lower()] = Secret(text) if _CREDENTIAL.search(name) else text
+    return headers
 
 
 class Exchange:
@@ -107,6 +134,7 @@ class Exchange:
         "call",
         "decode",
         "endpoint_id",
+        "is_raw",
         "model",
         "read",
         "reader",
@@ -133,6 +161,8 @@ class Exchange:
         self.decode: Callable[[bytes], Any] = decode
         self.read: Callable[[Any], Any] = backend.read_chat
         self.endpoint_id = ""
+        # Whether the caller wants the provider's own JSON.
+        self.is_raw = False
         self.reader: Callable[[dict[str, Any]], StreamReader] = backend.stream_reader
 
     # -- attempts: what the engine calls ----------------------------------------------------------
@@ -152,7 +182,7 @@ class Exchange:
                 raise self._error(reply.status, reply.headers, reply.body)
             answer = self.read(self._parsed(reply.body, reply.status, reply.headers))
         except ApiError as error:
-            self._complete(error, endpoint)
+            self._complete(endpoint, error)
             raise
         if hasattr(answer, "implementation_type"):
             self.fill_in(answer)
@@ -172,11 +202,16 @@ class Exchange:
                 assert self._body is not None
                 reader = self.reader(self._body)
                 stream = ChatStream(
-                    http, backend.stream_parser(), reader, self._read_whole, self.fill_in
+                    http,
+                    backend.stream_parser(),
+                    reader,
+                    self._read_whole,
+                    self.fill_in,
+                    partial(self._complete, endpoint),
                 )
                 return stream.prime()
         except ApiError as error:
-            self._complete(error, endpoint)
+            self._complete(endpoint, error)
             raise
 
     # -- parts ----------------------------------------------------------------------------------
@@ -226,7 +261,7 @@ class Exchange:
     def _read_whole(self, body: bytes) -> tuple[ChatCompletionResponse, list[Any]]:
         raw = self._parsed(body, 200, {})
         response = self._backend.read_chat(raw)
-        return response, self._backend.chunks_of(response)
+        return response, [raw] if self.is_raw else self._backend.chunks_of(response)
 
     def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
         try:
@@ -241,7 +276,7 @@ class Exchange:
             error.should_retry = verdict == "true"
         return error
 
-    def _complete(self, error: ApiError, endpoint: Endpoint) -> None:
+    def _complete(self, endpoint: Endpoint, error: ApiError) -> None:
         """Fill in what the error's origin didn't know, and take every key out of it."""
         error.backend = self._backend.name
         error.endpoint_id = endpoint.id
@@ -252,8 +287,20 @@ class Exchange:
         secrets = self._secrets()
         error.message = redact(error.message, secrets)
         error.args = (error.message,)
-        error.body = redact(error.body, secrets)
+        for name in ("body", "code", "error_type", "request_id"):
+            setattr(error, name, redact(getattr(error, name), secrets))
+        cause = error.__cause__ or error.__context__
+        while cause is not None:
+            if redact(str(cause), secrets) != str(cause):
+                # What the network or the parser quotes of an answer would show in a traceback.
+                error.__cause__, error.__context__ = None, None
+                return
+            cause = cause.__cause__ or cause.__context__
 
     def _secrets(self) -> list[str]:
-        keys = [endpoint.api_key for endpoint in self._backend.all_endpoints()]
-        return [key for key in (*keys, self._control.api_key) if key]
+        own = [endpoint.api_key for endpoint in self._backend.all_endpoints()]
+        extra = (self._control.extra_headers or {}).values()
+        # An authorization header is a scheme and the key proper.
+        added = [part for value in extra if isinstance(value, Secret) for part in value.split()]
+        keys = (*own, self._control.api_key, *(part for part in added if len(part) > _SCHEME))
+        return [key for key in keys if key]

@@ -213,8 +213,8 @@ def base_url(url: Any, identity: Identity) -> str:
         port_is_valid = False
     if not port_is_valid or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(
-            f"api_base: {url.rpartition('@')[2]!r} is not an address; it looks like "
-            "'http://localhost:8000' or 'https://host/v1'"
+            f"api_base: {url.rpartition('@')[2].partition('?')[0]!r} is not an address; it looks "
+            "like 'http://localhost:8000' or 'https://host/v1'"
         )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
@@ -242,6 +242,7 @@ def check_number(
         ConfigurationError: It is not; the message names the argument.
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = is_number and abs(value) < 1e300  # past it, isfinite() itself overflows
     if is_number and whole and value != int(value if math.isfinite(value) else 0):
         is_number = False
     if not is_number or not (math.isfinite(value) and least <= value <= most):

@@ -47,6 +47,7 @@ class Call:
         "entry",
         "error",
         "generation",
+        "has_own_key",
         "last_error",
         "latency",
         "max_retries",
@@ -68,6 +69,7 @@ class Call:
         priority: int = 1,
         pinned: Endpoint | None = None,
         block: bool = False,
+        has_own_key: bool = False,
     ) -> None:
         self.started = started
         self.timeout = timeout
@@ -76,6 +78,8 @@ class Call:
         self.priority = priority
         self.pinned = pinned
         self.block = block
+        # It brings its own key: a limit of the endpoint's key is not its, nor its limit theirs.
+        self.has_own_key = has_own_key
         self.attempts = 0
         self.wait = 0.0
         self.avoid: list[Endpoint] | tuple[()] = ()

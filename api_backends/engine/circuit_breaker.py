@@ -24,15 +24,20 @@ class CircuitPolicy:
 
 
 class CircuitBreaker:
-    """The state of one endpoint's circuit. Its owner's lock guards it: it has none itself."""
+    """The state of one endpoint's circuit. Its owner's lock guards it: it has none itself.
 
-    __slots__ = ("failures", "policy", "retry_at", "state")
+    A request is named by any object of its own. While the circuit is not closed, the probe's
+    outcome alone counts: requests that were on their way before say nothing new.
+    """
+
+    __slots__ = ("failures", "policy", "probe", "retry_at", "state")
 
     def __init__(self, policy: CircuitPolicy) -> None:
         self.policy = policy
         self.state = CLOSED
         self.failures = 0
         self.retry_at = 0.0
+        self.probe: object = None
 
     def allows(self, now: float) -> bool:
         """Say whether a request may go through at `now`, without changing anything."""
@@ -41,27 +46,46 @@ class CircuitBreaker:
         # HALF_OPEN means that the one probe is on its way.
         return self.state == OPEN and now >= self.retry_at
 
-    def enter(self) -> None:
+    def enter(self, request: object) -> None:
         """Note that a request that was allowed is on its way."""
         if self.state == OPEN:
             self.state = HALF_OPEN
+            self.probe = request
 
-    def succeeded(self) -> None:
+    def succeeded(self, request: object) -> None:
         """Note that the endpoint answered, if only to say that the request was wrong."""
-        self.failures = 0
-        self.state = CLOSED
+        if self.state == CLOSED:
+            self.failures = 0
+        elif self.probe is request:
+            self.close()
 
-    def failed(self, now: float) -> None:
+    def failed(self, request: object, now: float) -> None:
         """Note that the endpoint failed at `now`."""
-        self.failures += 1
-        if self.state == HALF_OPEN or (
-            self.state == CLOSED and self.failures >= self.policy.failure_threshold
-        ):
-            self.state = OPEN
-            self.retry_at = now + self.policy.reset_timeout
+        if self.state == CLOSED:
+            self.failures += 1
+            if self.failures >= self.policy.failure_threshold:
+                self._open(now + self.policy.reset_timeout)
+        elif self.probe is request:
+            self.failures += 1
+            self._open(now + self.policy.reset_timeout)
 
-    def abandoned(self, now: float) -> None:
+    def abandoned(self, request: object, now: float) -> None:
         """Note that a request ended with no verdict on the endpoint, as when a caller left."""
+        if self.probe is request:
+            self._open(now)
+
+    def lose_probe(self, now: float) -> None:
+        """Forget a probe that will never be heard of again: it was the parent process's."""
         if self.state == HALF_OPEN:
-            self.state = OPEN
-            self.retry_at = now
+            self._open(now)
+
+    def close(self) -> None:
+        """Let everything through again."""
+        self.state = CLOSED
+        self.failures = 0
+        self.probe = None
+
+    def _open(self, retry_at: float) -> None:
+        self.state = OPEN
+        self.retry_at = retry_at
+        self.probe = None

@@ -73,22 +73,28 @@ def find_setting(
 
 def _dotenv() -> Mapping[str, Any]:
     """Read the nearest `.env` of this folder or one above it; the environment stays as it is."""
-    folder = Path.cwd()
-    for parent in (folder, *folder.parents):
-        path = parent / ".env"
-        if path.is_file():
-            from dotenv import dotenv_values
+    path = None
+    try:
+        folder = Path.cwd()
+        paths = [parent / ".env" for parent in (folder, *folder.parents)]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            return {}
+        from dotenv import dotenv_values
 
-            return dotenv_values(path)
-    return {}
+        return dotenv_values(path)
+    except OSError:
+        return {}  # a folder that is gone, a file that isn't ours to read
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: is not UTF-8 text; save it as that") from None
 
 
 def _credentials_file() -> Mapping[str, Any]:
-    path = Path(CREDENTIALS_FILE).expanduser()
     try:
+        path = Path(CREDENTIALS_FILE).expanduser()
         mode = path.stat().st_mode
-    except OSError:
-        return {}
+    except (OSError, RuntimeError):
+        return {}  # no such file, or nobody whose home is known
     if stat.S_IMODE(mode) & 0o077:
         raise ConfigurationError(
             f"{path}: mode is {stat.S_IMODE(mode):04o}, so others may read your keys; "

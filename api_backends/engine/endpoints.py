@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,7 +108,11 @@ class EndpointPool:
             ) from None
 
     def choose(
-        self, now: float, pinned: Endpoint | None, avoid: Collection[Endpoint]
+        self,
+        now: float,
+        pinned: Endpoint | None,
+        avoid: Collection[Endpoint],
+        ignores_rest: bool = False,
     ) -> Endpoint | Choice:
         """Choose an endpoint that can take a request now, or say what is waited for.
 
@@ -116,35 +120,58 @@ class EndpointPool:
             now: Monotonic seconds.
             pinned: The only endpoint that will do, if the caller named one.
             avoid: Endpoints where this call failed already: taken only if there is no other.
+            ignores_rest: Whether the request brings its own key, so that another's rest is no
+                matter.
         """
         endpoints = (pinned,) if pinned is not None else self.endpoints.values()
         free = [
             endpoint
             for endpoint in endpoints
             if (endpoint.in_rotation or endpoint is pinned)
-            and endpoint.resting_until <= now
+            and (endpoint.resting_until <= now or ignores_rest)
             and endpoint.breaker.allows(now)
             and not endpoint.is_full()
         ]
         if len(free) > 1 and avoid:
             free = [endpoint for endpoint in free if endpoint not in avoid] or free
         if not free:
-            return self._obstacle(now, pinned)
+            return self._obstacle(now, pinned, ignores_rest)
         return free[0] if len(free) == 1 else self._pick(free)
 
     def has_alternative(self, now: float, avoid: Collection[Endpoint]) -> bool:
         """Say whether an endpoint outside `avoid` could take a request now."""
-        found = self.choose(now, None, avoid)
-        return isinstance(found, Endpoint) and found not in avoid
+        return any(not endpoint.is_full() for endpoint in self._healthy(now, avoid))
 
-    def _obstacle(self, now: float, pinned: Endpoint | None) -> Choice:
+    def has_busy_alternative(self, now: float, avoid: Collection[Endpoint]) -> bool:
+        """Say whether an endpoint outside `avoid` is worth waiting for a place at."""
+        return any(True for _ in self._healthy(now, avoid))
+
+    def can_send(self, now: float, pinned: Endpoint | None) -> bool:
+        """Say whether any circuit lets a request through."""
+        endpoints = (pinned,) if pinned is not None else self.endpoints.values()
+        return any(
+            (endpoint.in_rotation or endpoint is pinned) and endpoint.breaker.allows(now)
+            for endpoint in endpoints
+        )
+
+    def _healthy(self, now: float, avoid: Collection[Endpoint]) -> Iterator[Endpoint]:
+        for endpoint in self.endpoints.values():
+            if (
+                endpoint.in_rotation
+                and endpoint not in avoid
+                and endpoint.resting_until <= now
+                and endpoint.breaker.allows(now)
+            ):
+                yield endpoint
+
+    def _obstacle(self, now: float, pinned: Endpoint | None, ignores_rest: bool) -> Choice:
         busy, rested, probed = False, [], []
         for endpoint in (pinned,) if pinned is not None else self.endpoints.values():
             if not endpoint.in_rotation and endpoint is not pinned:
                 continue
             if not endpoint.breaker.allows(now):
                 probed.append(endpoint.breaker.retry_at)
-            elif endpoint.resting_until > now:
+            elif endpoint.resting_until > now and not ignores_rest:
                 rested.append(endpoint.resting_until)
             else:
                 busy = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import (
     ApiConnectionError,
@@ -19,15 +19,17 @@ from ..errors import (
 )
 from ..types import Usage
 from .call import GRANTED, Call
+from .circuit_breaker import CLOSED
 from .clock import SYSTEM_CLOCK, Clock
 from .endpoints import Endpoint, EndpointPool
 from .fork import track
+from .futures import CallFuture
 from .queue import Admission
 from .retry import RetryBudget, RetryPolicy, is_retryable
 from .stats import Stats
 from .workers import WorkerPool
 
-__all__ = ["CallFuture", "Engine", "Lease"]
+__all__ = ["Engine", "Lease"]
 
 T = TypeVar("T")
 Attempt = Callable[[Endpoint, Call], T]
@@ -98,12 +100,21 @@ class Engine:
         while True:
             call.attempts += 1
             try:
-                return attempt(endpoint, call), Lease(self, call, endpoint)
+                answer = attempt(endpoint, call)
             except BaseException as error:
                 due = self._failed(call, endpoint, error)
                 if due is None:
                     raise
+            else:
+                return answer, self._lease(call, endpoint)
             endpoint = self._reenter(call, due)
+
+    def _lease(self, call: Call, endpoint: Endpoint) -> Lease:
+        if endpoint.breaker.state != CLOSED:
+            # The probe is answered: the others need not wait for the end of its stream.
+            with self.admission.lock:
+                endpoint.breaker.succeeded(call)
+        return Lease(self, call, endpoint)
 
     def _enter(self, call: Call) -> Endpoint:
         try:
@@ -117,6 +128,8 @@ class Engine:
             return self.admission.wait_until(call, due)
         except (BackendClosedError, ApiTimeoutError) as error:
             self._refused(call, error)
+            if error is call.last_error:
+                raise
             raise error from call.last_error
         except ApiError as error:
             self._refused(call, error)
@@ -126,23 +139,40 @@ class Engine:
 
     # -- on workers -----------------------------------------------------------------------------
 
-    def submit(self, call: Call, attempt: Attempt[T], *, hold: bool = False) -> Future[Any]:
+    def submit(
+        self, call: Call, attempt: Attempt[T], *, hold: bool = False, may_wait: bool = True
+    ) -> Future[Any]:
         """Make a call on worker threads.
 
         Args:
             call: The call.
             attempt: What sends it.
             hold: As in `open`: the future's result is (answer, lease).
+            may_wait: Whether this thread may wait for room in the queue (`queue_full="block"`).
+
+        Raises:
+            ApiError: The call was not taken: the queue is full, or this is closed.
         """
         future: CallFuture[Any] = CallFuture(partial(self.admission.withdraw, call))
         step = partial(self._step, call, attempt, future, hold)
-        call.run = lambda _: self.workers.start(step)
+        call.run = partial(self._start, step, future)
         try:
-            self.admission.enter_later(call)
+            self.admission.enter_later(call, may_wait=may_wait)
         except ApiError as error:
             self._refused(call, error)
             raise
         return future
+
+    def _start(self, step: Callable[[], None], future: CallFuture[Any], call: Call) -> None:
+        try:
+            self.workers.start(step)
+        except RuntimeError as failure:
+            self.admission.withdraw(call)
+            error = call.error or ApiConnectionError(
+                f"no thread for this call: {failure}; lower max_concurrent_requests"
+            )
+            self._refused(call, error)
+            future.fail(error)
 
     def _step(self, call: Call, attempt: Attempt[Any], future: CallFuture[Any], hold: bool) -> None:
         """Send one attempt of a submitted call; its next one, if any, is a step of its own."""
@@ -154,36 +184,34 @@ class Engine:
         if endpoint is None:
             assert error is not None
             self._refused(call, error)
+            if error is not call.last_error:
+                error.__cause__ = call.last_error
+            call.last_error = call.error = call.run = None
             future.fail(error)
             return
         call.attempts += 1
+        call.last_error = None
         try:
             answer = attempt(endpoint, call)
         except BaseException as failure:  # noqa: BLE001 - handed to whoever holds the future
             due = self._failed(call, endpoint, failure)
             if due is None or future.cancelled():
+                # Its traceback holds this frame and the attempt's: no way back from there.
+                call.last_error = call.run = None
                 future.fail(failure)
+                del future
             else:
-                self._park(call, due)
+                self.admission.run_later(call, due)
             return
+        call.run = None
         if hold:
-            lease = Lease(self, call, endpoint)
+            lease = self._lease(call, endpoint)
             if not future.finish((answer, lease)):
                 answer.close()
                 lease.ended()
         else:
             self.succeeded(call, endpoint, getattr(answer, "usage", None))
             future.finish(answer)
-
-    def _park(self, call: Call, due: float) -> None:
-        admission = self.admission
-        with admission.lock:
-            if admission.closed:
-                call.error = BackendClosedError("this back end was closed while a retry waited")
-                granted = [call]
-            else:
-                granted = admission.park_locked(call, due)
-        admission.notify(granted)
 
     # -- verdicts -------------------------------------------------------------------------------
 
@@ -193,8 +221,9 @@ class Engine:
         call.latency = latency = self.clock.now() - call.started
         retries = call.attempts - 1
         with admission.lock:
-            endpoint.breaker.succeeded()
-            endpoint.rests = 0
+            endpoint.breaker.succeeded(call)
+            if not call.has_own_key:
+                endpoint.rests = 0
             self.budget.succeeded(retries)
             for stats in (self.stats, endpoint.stats):
                 stats.succeeded(latency, call.wait, retries)
@@ -213,10 +242,10 @@ class Engine:
                 error.attempts = call.attempts
                 error.backend = error.backend or self.name
                 error.endpoint_id = endpoint.id
-                self._judge_endpoint(endpoint, error, now)
+                self._judge_endpoint(call, endpoint, error, now)
                 due = self._next_try(call, endpoint, error, now)
             else:
-                endpoint.breaker.abandoned(now)
+                endpoint.breaker.abandoned(call, now)
                 due = None
             if due is None:
                 for stats in (self.stats, endpoint.stats):
@@ -234,13 +263,18 @@ class Engine:
         with self.admission.lock:
             self.stats.failed_with(error, call.wait, max(0, call.attempts - 1))
 
-    def _judge_endpoint(self, endpoint: Endpoint, error: ApiError, now: float) -> None:
+    def _judge_endpoint(self, call: Call, endpoint: Endpoint, error: ApiError, now: float) -> None:
         """Note what `error` says about the health of its endpoint."""
         if isinstance(error, RateLimitError):
+            if call.has_own_key:
+                endpoint.breaker.succeeded(call)  # the endpoint's own key is not meant
+                return
             if endpoint.resting_until > now:
-                return  # several requests at once met the same limit: it counts once
+                # Several requests at once met the same limit: it counts once.
+                endpoint.breaker.abandoned(call, now)
+                return
             endpoint.rests += 1
-            endpoint.breaker.failed(now)
+            endpoint.breaker.failed(call, now)
             rest = error.retry_after
             if rest is None and error.is_transient:
                 rest = self.retry.delay(endpoint.rests - 1, self.clock.random)
@@ -248,9 +282,9 @@ class Engine:
                 rest = QUOTA_REST
             endpoint.resting_until = now + (rest or 0.0)
         elif _trips(error):
-            endpoint.breaker.failed(now)
+            endpoint.breaker.failed(call, now)
         else:
-            endpoint.breaker.succeeded()
+            endpoint.breaker.succeeded(call)
 
     def _next_try(
         self, call: Call, endpoint: Endpoint, error: ApiError, now: float
@@ -258,22 +292,30 @@ class Engine:
         if self.admission.closed or call.attempts > call.max_retries:
             return None
         avoid = [*call.avoid, endpoint]
-        elsewhere = call.pinned is None and self.pool.has_alternative(now, avoid)
-        if not is_retryable(error) and not (elsewhere and isinstance(error, RateLimitError)):
+        rests = isinstance(error, RateLimitError) and not call.has_own_key
+        elsewhere = (
+            call.pinned is None
+            and not (call.has_own_key and isinstance(error, RateLimitError))
+            and self.pool.has_alternative(now, avoid)
+        )
+        if not is_retryable(error) and not (elsewhere and rests):
             return None
-        if elsewhere:
+        if elsewhere or (
+            rests and call.pinned is None and self.pool.has_busy_alternative(now, avoid)
+        ):
             due = now
-        elif not endpoint.breaker.allows(now):
+        elif not self.pool.can_send(now, call.pinned):
             return None  # it has just failed once too often: nobody would be asked in time
         elif error.retry_after is not None:
             due = now + error.retry_after
-        elif endpoint.resting_until > now:
+        elif rests and endpoint.resting_until > now:
             due = endpoint.resting_until
         else:
             due = now + self.retry.delay(call.attempts - 1, self.clock.random)
         if due >= call.deadline or not self.budget.take(now):
             return None
-        call.avoid = avoid
+        # Once all have failed, the next round begins anywhere but where the last one ended.
+        call.avoid = avoid if elsewhere else [endpoint]
         return due
 
     def reset_stats(self, endpoint: Endpoint | None) -> None:
@@ -289,7 +331,8 @@ class Engine:
     def close(self, timeout: float = 5.0) -> None:
         """Refuse new calls and end every waiting one; running ones come to their own end."""
         self.admission.close(timeout)
-        self.workers.close(timeout)
+        # A worker whose request is on the wire ends with it; any other is waited for.
+        self.workers.close(0.0 if self.admission.active else timeout)
 
     def __del__(self) -> None:
         if hasattr(self, "workers"):
@@ -342,35 +385,5 @@ class Lease:
                 partial(self.engine.succeeded, self.call, self.endpoint, None)
             )
 
-
-class CallFuture(Future[T], Generic[T]):
-    """A future that can be cancelled at any time before its result.
-
-    While the call waits (for a place, or for a retry), cancelling takes it out of line; while its
-    request is on the wire, the answer is dropped when it comes.
-    """
-
-    def __init__(self, withdraw: Callable[[], bool]) -> None:
-        super().__init__()
-        self._withdraw = withdraw
-
-    def cancel(self) -> bool:
-        """Cancel the call; False if it has ended already."""
-        if not super().cancel():
-            return False
-        self._withdraw()
-        return True
-
-    def finish(self, result: T) -> bool:
-        """Set the result; False if nobody wants it any more."""
-        if not self.set_running_or_notify_cancel():
-            return False
-        self.set_result(result)
-        return True
-
-    def fail(self, error: BaseException) -> bool:
-        """Set the error; False if nobody wants it any more."""
-        if not self.set_running_or_notify_cancel():
-            return False
-        self.set_exception(error)
-        return True
+    def __del__(self) -> None:
+        self.abandoned()

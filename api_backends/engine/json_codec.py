@@ -55,6 +55,9 @@ def decode(data: bytes) -> Any:
     """
     try:
         return _fast_loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         # Garbled bytes, NaN and integers of more than 64 bits are for the standard library.
-        return json.loads(data.decode("utf-8-sig", "replace"))
+        try:
+            return json.loads(data.decode("utf-8-sig", "replace"))
+        except RecursionError:
+            raise ValueError("nested too deeply") from None

@@ -21,6 +21,9 @@ RETRIED_STATUSES = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 # A server's word is taken for at most this long; past it, waiting is the caller's decision.
 LONGEST_WAIT = 86_400.0
 
+# A reset that lies years ahead is no time at all: some servers fill in the largest number.
+_NONSENSE = 365 * 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -139,10 +142,10 @@ def _reset_seconds(text: str, wall: float) -> float | None:
         duration = duration_seconds(text)
         return duration if duration is not None else _date_seconds(text, wall)
     if number > 1e11:  # milliseconds since the epoch
-        return max(0.0, number / 1000 - wall)
-    if number > 1e8:  # seconds since the epoch
-        return max(0.0, number - wall)
-    return number
+        number = max(0.0, number / 1000 - wall)
+    elif number > 1e8:  # seconds since the epoch
+        number = max(0.0, number - wall)
+    return number if number < _NONSENSE else None
 
 
 def _exhausted_resets(headers: Mapping[str, str], wall: float) -> Iterable[float]:
@@ -173,7 +176,7 @@ def retry_after_seconds(headers: Mapping[str, str], wall: float) -> float | None
     after = headers.get("retry-after")
     if after is not None:
         seconds = _number(after.strip())
-        waits.append(seconds if seconds is not None else _date_seconds(after, wall))
+        waits.append(seconds if seconds is not None else _reset_seconds(after, wall))
     milliseconds = headers.get("retry-after-ms")
     if milliseconds is not None:
         number = _number(milliseconds.strip())

@@ -34,6 +34,9 @@ class SSEParser:
 
     __slots__ = ("_buffer", "_data", "_name", "_size", "_skip_newline", "_started")
 
+    begins_with_json = False
+    """Whether a stream may begin with JSON: if not, what does is an answer in one piece."""
+
     def __init__(self) -> None:
         self._buffer: list[bytes] = []
         self._size = 0
@@ -125,6 +128,8 @@ class JsonLinesParser:
     """Cuts a stream of bytes into lines of newline-delimited JSON; blank lines are skipped."""
 
     __slots__ = ("_buffer", "_size")
+
+    begins_with_json = True
 
     def __init__(self) -> None:
         self._buffer: list[bytes] = []

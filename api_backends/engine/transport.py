@@ -9,7 +9,6 @@ the request takes requests' ordinary way, and nobody sees a difference but the t
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,19 +20,13 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.utils import get_environ_proxies, select_proxy
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    IncompleteRead,
-    NewConnectionError,
-    ProtocolError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
 
 from ..errors import ApiConnectionError, ApiError, ApiTimeoutError, InvalidResponseError
 from .clock import Clock
+from .connection_errors import connection_error, is_timeout, place_of, reason_of
+from .deadlines import DeadlineReader, with_deadlines
 from .fork import track
 
 __all__ = ["CONNECT_TIMEOUT", "HttpReply", "HttpStream", "HttpTransport"]
@@ -133,7 +126,7 @@ class HttpTransport:
             stream.close()
             url = self._redirected(url, stream)
         raise InvalidResponseError(
-            f"{_place(url)}: more than {_MOST_REDIRECTS} redirects; set the base URL to where "
+            f"{place_of(url)}: more than {_MOST_REDIRECTS} redirects; set the base URL to where "
             "the API is"
         )
 
@@ -145,8 +138,8 @@ class HttpTransport:
         if location and same_host and stream.status in (307, 308):
             return target
         raise InvalidResponseError(
-            f"{_place(url)} answered with a redirect ({stream.status}) to {_place(target)}; keys "
-            "are not sent there: set the base URL (api_base) to the right address",
+            f"{place_of(url)} answered with a redirect ({stream.status}) to {place_of(target)}; "
+            "keys are not sent there: set the base URL (api_base) to the right address",
             status_code=stream.status,
         )
 
@@ -180,7 +173,7 @@ class HttpTransport:
                 adapter, settings, method, url, headers, body, (connect, left)
             ), False
         except (HTTPError, requests.RequestException, OSError, ValueError) as error:
-            raise _connection_error(error, url, deadline - left, self._clock) from error
+            raise connection_error(error, url, deadline - left, self._clock) from error
 
     @staticmethod
     def _send_by_adapter(
@@ -218,16 +211,18 @@ class HttpTransport:
             verify = verify if session.verify is True else session.verify
             cert = session.cert
         settings = {"verify": verify, "cert": cert, "proxies": proxies}
-        pool = None
+        pool: Any = None
         if type(adapter) is HTTPAdapter and not select_proxy(origin, proxies):
             prepared = requests.PreparedRequest()
             try:
                 prepared.prepare(method="POST", url=origin)
                 pool = adapter.get_connection_with_tls_context(prepared, verify, proxies, cert)
                 adapter.cert_verify(pool, origin, verify, cert)  # type: ignore[no-untyped-call]
+                if session is None:  # a pool of somebody else's stays as it is
+                    pool.ConnectionCls = with_deadlines(pool.ConnectionCls, self._clock)
             except (requests.RequestException, OSError, ValueError) as error:
                 raise ApiConnectionError(
-                    f"{_place(origin)}: {error}; check the base URL and the CA bundle",
+                    f"{place_of(origin)}: {error}; check the base URL and the CA bundle",
                     is_transient=False,
                 ) from error
         self._routes[origin] = route = (pool, adapter, settings)
@@ -237,7 +232,10 @@ class HttpTransport:
 class HttpStream:
     """An answer that is read piece by piece, until its deadline."""
 
-    __slots__ = ("_clock", "_deadline", "_response", "_timed", "_url", "is_direct", "status")
+    __slots__ = (
+        "_clock", "_deadline", "_raw", "_reader", "_response", "_timed", "_url", "is_direct",
+        "status",
+    )  # fmt: skip
 
     def __init__(
         self, response: Any, clock: Clock, deadline: float, url: str, direct: bool
@@ -247,6 +245,10 @@ class HttpStream:
         self._deadline = deadline
         self._url = url
         self.is_direct = direct
+        # What reads the socket, under what requests makes of it.
+        self._raw = response if direct else response.raw
+        connection = getattr(self._raw, "connection", None)
+        self._reader: DeadlineReader | None = getattr(connection, "reader", None)
         self._timed = deadline - clock.now()
         self.status: int = response.status if direct else response.status_code
 
@@ -281,7 +283,8 @@ class HttpStream:
             size += len(piece)
             if size > BODY_LIMIT:
                 raise InvalidResponseError(
-                    f"{_place(self._url)} sent more than {BODY_LIMIT >> 20} MiB; that is no answer"
+                    f"{place_of(self._url)} sent more than {BODY_LIMIT >> 20} MiB; that is no "
+                    "answer"
                 )
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -293,6 +296,9 @@ class HttpStream:
         """
         now, deadline = self._clock.now, self._deadline
         try:
+            if self._reader is not None:
+                yield from self._source()
+                return
             for piece in self._source():
                 left = deadline - now()
                 if left < self._timed * 0.9:
@@ -302,12 +308,13 @@ class HttpStream:
             raise self._broken(error) from error
 
     def _source(self) -> Iterator[bytes]:
-        response = self._response
-        if not self.is_direct:
-            return response.iter_content(chunk_size=None)  # type: ignore[no-any-return]
-        if response.chunked:
-            return response.read_chunked(65536, decode_content=True)  # type: ignore[no-any-return]
-        return iter(partial(response.read1, 65536), b"")
+        raw = self._raw
+        if not isinstance(raw, urllib3.HTTPResponse) or raw.closed:
+            # An adapter that answers by itself, or one that has read everything already.
+            return self._response.iter_content(chunk_size=None)  # type: ignore[no-any-return]
+        if raw.chunked and raw.supports_chunked_reads():
+            return raw.read_chunked(65536, decode_content=True)
+        return iter(partial(raw.read1, 65536, decode_content=True), b"")
 
     def _shorten_reads(self, left: float) -> None:
         """Keep the socket's time-out, which is per read, from reaching past the deadline."""
@@ -318,17 +325,21 @@ class HttpStream:
 
     def limit_reads(self, seconds: float) -> None:
         """Let the next reads wait for at most `seconds` each."""
+        if self._reader is not None:
+            if self._raw.connection is not None:
+                self._reader.limit(seconds)
+            return
         sock = self._socket()
         if sock is not None:
             sock.settimeout(max(seconds, 0.001))
 
     def _broken(self, error: Exception) -> ApiError:
         self._response.close()
-        if _is_timeout(error):
-            return ApiTimeoutError(f"{_place(self._url)}: the answer was not whole in time")
+        if is_timeout(error):
+            return ApiTimeoutError(f"{place_of(self._url)}: the answer was not whole in time")
         broken = ApiConnectionError(
-            f"{_place(self._url)}: the connection broke in the middle of the answer "
-            f"({_reason(error)})"
+            f"{place_of(self._url)}: the connection broke in the middle of the answer "
+            f"({reason_of(error)})"
         )
         broken.should_retry = False
         return broken
@@ -350,7 +361,7 @@ class HttpStream:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _socket(self) -> socket.socket | None:
-        connection = getattr(self._response, "connection", None)
+        connection = getattr(self._raw, "connection", None)
         sock = getattr(connection, "sock", None)
         return sock if isinstance(sock, socket.socket) else None
 
@@ -363,6 +374,14 @@ class HttpStream:
                 return
         self._response.close()
 
+    def drop(self) -> None:
+        """Close the connection and nothing else: all that a destructor may do.
+
+        Giving it back to its pool takes a lock, which this very thread may hold.
+        """
+        with suppress(OSError, HTTPError):
+            self._raw.close()
+
     def close(self) -> None:
         """Let go: the connection is kept if the body was read to its end, and closed if not."""
         response = self._response
@@ -373,67 +392,3 @@ class HttpStream:
             response.release_conn()
         else:
             response.close()
-
-
-_CONNECT_ERRORS = (ConnectTimeoutError, NewConnectionError, requests.ConnectTimeout)
-
-
-def _is_timeout(error: BaseException) -> bool:
-    return isinstance(error, (ReadTimeoutError, requests.ReadTimeout, TimeoutError)) or (
-        isinstance(error, requests.ConnectionError) and "Read timed out" in str(error)
-    )
-
-
-def _connection_error(error: Exception, url: str, started: float, clock: Clock) -> ApiError:
-    place = _place(url)
-    if isinstance(error, (ConnectTimeoutError, requests.ConnectTimeout)) and not isinstance(
-        error, NewConnectionError
-    ):
-        return ApiConnectionError(
-            f"{place}: no connection within {clock.now() - started:.1f} s; is the address right, "
-            "and the server up?"
-        )
-    if _is_timeout(error):
-        return ApiTimeoutError(
-            f"{place}: no answer within {clock.now() - started:.1f} s; raise timeout, or ask for "
-            "less"
-        )
-    if isinstance(error, (SSLError, requests.exceptions.SSLError)):
-        return ApiConnectionError(
-            f"{place}: TLS failed ({_reason(error)}); check the address, or the CA bundle "
-            "(REQUESTS_CA_BUNDLE)",
-            is_transient=False,
-        )
-    if isinstance(error, (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError)):
-        return ApiConnectionError(f"{place}: not an address; check api_base", is_transient=False)
-    if isinstance(error, (NewConnectionError, ConnectionRefusedError, requests.ConnectionError)):
-        return ApiConnectionError(
-            f"{place}: can't be reached ({_reason(error)}); is the address right, and the server "
-            "up?"
-        )
-    if isinstance(error, (ProtocolError, IncompleteRead)):
-        return ApiConnectionError(
-            f"{place}: the connection broke before an answer ({_reason(error)})"
-        )
-    return ApiConnectionError(f"{place}: {_reason(error)}")
-
-
-def _place(url: str) -> str:
-    """Return scheme, host and path of a URL: no credentials, no query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-_ADDRESSES = re.compile(r"<[^<>]* at 0x[0-9a-f]+>:? ?|HTTPS?Connection(Pool)?\([^)]*\):? ?")
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost cause of a network error, in a few words."""
-    while True:
-        inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-        inner = inner or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return _ADDRESSES.sub("", text)[:200].strip(" .:") or type(error).__name__

@@ -22,7 +22,8 @@ class WorkerPool:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = threading.Lock()
+        # Reentrant: a destructor may close this on a thread that is just inside.
+        self._lock = threading.RLock()
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         # Idle threads that no task in the queue is meant for yet.
         self._idle = 0
@@ -30,7 +31,11 @@ class WorkerPool:
         self._threads: set[threading.Thread] = set()
 
     def start(self, task: Task) -> None:
-        """Run `task` on a thread, at once. It must see to its own errors."""
+        """Run `task` on a thread, at once. It must see to its own errors.
+
+        Raises:
+            RuntimeError: The system gives no more threads; the task is not run.
+        """
         thread = None
         with self._lock:
             if self._idle:
@@ -40,19 +45,23 @@ class WorkerPool:
                     target=self._work, name=f"ipfs-accelerate-{self._name}-worker", daemon=True
                 )
                 self._threads.add(thread)
-            self._tasks.put(task)
         if thread is not None:
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                self._threads.discard(thread)
+                raise
+        self._tasks.put(task)
 
     def close(self, timeout: float) -> None:
-        """Let every thread end: an idle one now, and it is waited for; a busy one after its task.
+        """Let every thread end: an idle one now, a busy one after its task.
 
         Args:
-            timeout: Longest wait for one thread, in seconds.
+            timeout: Longest wait for a thread to end, in seconds; 0 waits for none.
         """
         with self._lock:
             self._closed = True
-            threads = list(self._threads) if self._idle == len(self._threads) else []
+            threads = list(self._threads) if timeout else []
             for _ in range(self._idle):
                 self._tasks.put(None)
             self._idle = 0
@@ -80,8 +89,9 @@ class WorkerPool:
             return self._tasks.get(timeout=IDLE_SECONDS)
         except queue.Empty:
             with self._lock:
-                if self._tasks.empty():
+                try:
+                    # A task may have come between the end of the wait and this lock.
+                    return self._tasks.get_nowait()
+                except queue.Empty:
                     self._idle -= 1
                     return None
-                # A task came between the end of the wait and this lock.
-                return self._tasks.get_nowait()

@@ -141,10 +141,13 @@ class _Connection:
             size = _content_length(head)
             if len(got) < end + 4 + size:
                 break
-            self.left = memoryview(bytes(self.left) + answer(head, got[end + 4 : end + 4 + size]))
+            reply = answer(head, got[end + 4 : end + 4 + size])
+            self.left = memoryview(bytes(self.left) + reply if self.left else reply)
+            if not self.flush():
+                return False
             self.got = got = got[end + 4 + size :]
-            end = got.find(b"\r\n\r\n")
-        return bool(data) and self.flush()
+            end = got.find(b"\r\n\r\n") if got else -1
+        return bool(data)
 
     def flush(self) -> bool:
         """Send what fits; return whether the connection goes on."""

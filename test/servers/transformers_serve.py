@@ -37,9 +37,7 @@ class TransformersServe(ServerProcess):
         command = [sys.executable, "-m", "transformers.cli.transformers", "serve"]
         command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", self.model]
         env = {"HF_HUB_OFFLINE": "1", "HF_HOME": self._home.name, "PYTHONUNBUFFERED": "1"}
-        super().__init__(
-            command, ready=r"Uvicorn running on|startup complete", timeout=120, env=env
-        )
+        super().__init__(command, ready=r"Uvicorn running on", timeout=120, env=env)
 
     def stop(self, timeout: float = 10.0) -> None:
         """End the program, and remove its cache."""
