@@ -166,6 +166,10 @@ class ChatStream:
             try:
                 event = decode(data)
             except ValueError as error:
+                if not piece:  # what the stream ended in the middle of
+                    raise StreamInterruptedError(
+                        "the stream ended in the middle of an event: take `partial`, or ask again"
+                    ) from error
                 raise InvalidResponseError(
                     f"an event of the stream is not JSON ({error}): {data[:120]!r}"
                 ) from error

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import registry
-from .async_calls import wait_for
 from .capabilities import Capabilities
 from .claude_batches import MessageBatches
 from .errors import ConfigurationError, InvalidRequestError, InvalidResponseError
@@ -175,7 +174,7 @@ class Claude(MessageBatches):
     ) -> int:
         """Do what `count_tokens` does, without blocking the event loop."""
         exchange = self._count_exchange(messages, model, options)
-        tokens: int = await wait_for(self._engine.submit(exchange.call, exchange.send))
+        tokens: int = await self._send(exchange)
         return tokens
 
     def _count_exchange(
@@ -222,7 +221,7 @@ class Claude(MessageBatches):
         after: str | None = ""
         while after is not None:
             exchange = self._page_exchange(after, dict(options))
-            page, after = await wait_for(self._engine.submit(exchange.call, exchange.send))
+            page, after = await self._send(exchange)
             models += page
         return models
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from .async_calls import wait_for
 from .base import BaseApiBackend
 from .errors import ApiTimeoutError, InvalidRequestError
 from .exchange import split_options
@@ -81,7 +80,7 @@ class MessageBatches(BaseApiBackend):
     ) -> dict[str, Any]:
         """Do what `create_batch` does, without blocking the event loop."""
         exchange = self._create_exchange(requests, model, options)
-        batch: dict[str, Any] = await wait_for(self._engine.submit(exchange.call, exchange.send))
+        batch: dict[str, Any] = await self._send(exchange)
         return batch
 
     def get_batch(self, batch_id: str, **options: Any) -> dict[str, Any]:
@@ -93,7 +92,7 @@ class MessageBatches(BaseApiBackend):
     async def aget_batch(self, batch_id: str, **options: Any) -> dict[str, Any]:
         """Do what `get_batch` does, without blocking the event loop."""
         exchange = self._batch_exchange(batch_id, "", options)
-        batch: dict[str, Any] = await wait_for(self._engine.submit(exchange.call, exchange.send))
+        batch: dict[str, Any] = await self._send(exchange)
         return batch
 
     def cancel_batch(self, batch_id: str, **options: Any) -> dict[str, Any]:
@@ -105,7 +104,7 @@ class MessageBatches(BaseApiBackend):
     async def acancel_batch(self, batch_id: str, **options: Any) -> dict[str, Any]:
         """Do what `cancel_batch` does, without blocking the event loop."""
         exchange = self._batch_exchange(batch_id, "/cancel", options, body={})
-        batch: dict[str, Any] = await wait_for(self._engine.submit(exchange.call, exchange.send))
+        batch: dict[str, Any] = await self._send(exchange)
         return batch
 
     def wait_for_batch(
@@ -175,7 +174,7 @@ class MessageBatches(BaseApiBackend):
     ) -> list[BatchResult]:
         """Do what `batch_results` does, without blocking the event loop."""
         exchange = self._results_exchange(batch_id, options)
-        results = await wait_for(self._engine.submit(exchange.call, exchange.send))
+        results = await self._send(exchange)
         return in_order(results, order)
 
     # -- requests -------------------------------------------------------------------------------

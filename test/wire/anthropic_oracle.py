@@ -88,23 +88,16 @@ def whole_message(events: list[Any]) -> dict[str, Any] | type[errors.ApiError]:
                 message["model"] = event["content_block"]["to"]["model"]
         elif kind == "content_block_delta":
             add_delta(message["content"][event["index"]], event["delta"])
-        elif kind == "content_block_stop":
-            block = message["content"][event["index"]]
-            if "json" in block:
-                block["input"] = parsed(block.pop("json"))
         elif kind == "message_delta":
             message.update(event["delta"])
             message["usage"].update({k: v for k, v in event["usage"].items() if v is not None})
             if "context_management" in event:
                 message["context_management"] = event["context_management"]
-            for extra in ("provider",):
-                if extra in event:
-                    message[extra] = event[extra]
         elif kind == "message_stop":
             break
         else:
-            assert kind == "ping", kind
-    for block in message["content"]:  # cut in the middle of a call
+            assert kind in ("ping", "content_block_stop"), kind
+    for block in message["content"]:
         if "json" in block:
             block["input"] = parsed(block.pop("json"))
     return message

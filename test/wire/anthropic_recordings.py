@@ -112,8 +112,10 @@ def _told(message: Any) -> Iterator[Any]:
         known = [block for block in content if block["type"] in ("text", "tool_use")]
         calls = [block for block in known if block["type"] == "tool_use"]
         # Anthropic's own blocks have no words of OpenAI's, nor a text behind a call a place.
-        if known == content and known[len(known) - len(calls) :] == calls and all(
-            block.keys() <= {"type", "id", "name", "input"} for block in calls
+        if (
+            known == content
+            and known[len(known) - len(calls) :] == calls
+            and all(block.keys() <= {"type", "id", "name", "input"} for block in calls)
         ):
             texts = known[: len(known) - len(calls)]
             told: dict[str, Any] = {"role": "assistant", "content": _content(texts) or None}
@@ -202,9 +204,8 @@ def comparable(body: dict[str, Any]) -> Any:
         turn["content"].sort(key=lambda block: block["type"] != "tool_result")
     body["messages"] = turns
     choice = body.get("tool_choice")
-    if choice:
-        if choice.get("disable_parallel_tool_use") is False:
-            del choice["disable_parallel_tool_use"]
+    if choice and choice.get("disable_parallel_tool_use") is False:
+        del choice["disable_parallel_tool_use"]
     return body
 
 
@@ -212,10 +213,10 @@ def _blocks(content: Any) -> list[Any]:
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     found = []
-    for block in content:
-        if block["type"] == "text" and not block["text"]:
+    for given in content:
+        if given["type"] == "text" and not given["text"]:
             continue
-        block = {name: value for name, value in block.items() if value is not None}
+        block = {name: value for name, value in given.items() if value is not None}
         if block["type"] == "tool_result":
             block["content"] = _blocks(block.get("content", ""))
             block.setdefault("is_error", False)
@@ -241,4 +242,7 @@ class stand_in_connection:  # noqa: N801 - made like a function
         pass
 
     def abort(self) -> None:
+        pass
+
+    def drop(self) -> None:
         pass

@@ -179,7 +179,7 @@ def test_what_claude_said_goes_back_block_by_block(recorded_traffic: Path) -> No
             continue
         body = exchange["response_body"]
         if exchange["response_body_kind"] == "sse":
-            events, done = stream_events(body)
+            events, _ = stream_events(body)
             content = whole_message(events)
             if isinstance(content, type):
                 continue
@@ -208,9 +208,10 @@ def test_what_claude_said_goes_back_block_by_block(recorded_traffic: Path) -> No
         sent = turns[1]["content"]
         assert (sent if isinstance(sent, list) else [{"type": "text", "text": sent}]) == wanted
         # The same by way of the message that a caller may keep instead of the answer.
-        assert conversation_of(normalize_messages([checked[0], assistant_message(answer)]))[1][
-            1
-        ] == (turns[1])
+        assert (
+            conversation_of(normalize_messages([checked[0], assistant_message(answer)]))[1][1]
+            == (turns[1])
+        )
         kinds.update(block["type"] for block in wanted)
     assert kinds["thinking"] > 150
     assert kinds["redacted_thinking"] >= 3
@@ -274,9 +275,8 @@ def played(pieces: list[bytes]) -> tuple[str, ChatCompletionResponse | None, Api
     """The text of a stream's chunks, its whole answer, and how it broke off."""
     text = ""
     reader = MessageStreamReader(backend="wire")
-    stream = ChatStream(
-        stand_in_connection(pieces), SSEParser(), reader, lambda _: None, lambda _: None
-    )  # type: ignore[arg-type]
+    connection = stand_in_connection(pieces)
+    stream = ChatStream(connection, SSEParser(), reader, *[lambda _: None] * 3)
     try:
         stream.prime()
         for chunk in stream:
@@ -308,16 +308,19 @@ def test_streams_cut_at_every_byte(recorded_traffic: Path) -> None:
             # Text that was seen whole: an event counts as soon as its JSON is complete.
             events, _ = stream_events(data[:end].decode("utf-8", "ignore"))
             text, cut, error = played([data[:end]] if end else [])
-            assert text == text_so_far(events)
+            so_far = text_so_far(events)
             cuts += 1
             if error is None:
                 whole += 1
                 assert cut is not None
                 assert facts_of(cut) == facts
+                assert text == so_far
                 continue
             assert type(error) is StreamInterruptedError, (end, error)
             assert error.partial is not None
-            assert error.partial.content == text
+            assert error.partial.content == so_far
+            # A stream that broke before its first chunk was handed out is an error at once.
+            assert text in (so_far, "")
     assert cuts > 20_000
     assert 20 <= whole < 20 * 60  # only what stands behind the last event can be missed
 
