@@ -20,6 +20,7 @@ from anthropic_recordings import (
     stand_in_connection,
 )
 from recordings import exchanges, restored, stream_events
+from servers.claude_conversations import CONVERSATIONS
 
 from api_backends.chat_stream import ChatStream
 from api_backends.claude import Claude
@@ -343,3 +344,21 @@ def test_streams_chunked_at_random(recorded_traffic: Path, seed: int) -> None:
             assert error is None
             assert text == answer.content
             assert again == answer
+
+
+def test_what_we_send_is_what_the_document_describes(recorded_traffic: Path) -> None:
+    """Bodies made of the forty conversations satisfy Anthropic's published OpenAPI document."""
+    jsonschema = pytest.importorskip("jsonschema")
+    document = json.loads((recorded_traffic / "specs" / "anthropic.fixed.json").read_text())
+    backend = Claude(metadata={"api_key": "sk-ant-test"})
+    for conversation in CONVERSATIONS:
+        name = "BetaCreateMessageParams" if conversation.betas else "CreateMessageParams"
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        options = {k: v for k, v in conversation.options.items() if k not in ("model", "betas")}
+        model = conversation.options.get("model", "claude-sonnet-4-5")
+        messages = conversation.messages
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        body = body_of(backend, messages, model, options)
+        found = list(jsonschema.Draft202012Validator(schema).iter_errors(body))
+        assert not found, (conversation.name, found[0].message[:300], found[0].json_path)
