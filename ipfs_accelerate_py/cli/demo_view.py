@@ -138,7 +138,6 @@ def _show_devices(runs: list[DeviceRun], queries: int, terminal: Terminal) -> No
     rows = []
     for each in runs:
         if each.problem:
-            rows.append([each.id, "-", "-", "-", "-", "-", each.problem])
             continue
         rows.append(
             [
@@ -153,7 +152,11 @@ def _show_devices(runs: list[DeviceRun], queries: int, terminal: Terminal) -> No
         )
     headers = "device", "precision", "load", "passages/s", "agreement", "same hits", "speed"
     terminal.table(headers, rows, right=(2, 3, 4, 5))
-    if len([each for each in runs if not each.problem]) > 1:
+    for each in runs:
+        if each.problem:
+            for line in terminal.wrapped(f"{each.id} failed: {each.problem}", "  "):
+                terminal.line(terminal.style(line, "yellow"))
+    if len(rows) > 1:
         text = (
             f"Agreement is the lowest cosine of any passage's vector with that of {runs[0].id}; "
             "same hits are queries with the same best passage."
