@@ -54,7 +54,9 @@ ENDPOINT_KEYS = (
 
 _OWN_SUFFIXES = ("api_key", "api_token", "api_url", "base_url", "model")
 # Keys of other back ends that don't begin with their registered name.
-_FOREIGN_KEYS = frozenset({"anthropic_api_key", "google_api_key", "s3cfg", "s3_endpoint_url"})
+_FOREIGN_KEYS = frozenset(
+    {"anthropic_api_key", "claude_betas", "google_api_key", "s3cfg", "s3_endpoint_url"}
+)
 _FOREIGN_PREFIXES = ("sample", "hf")
 
 DEFAULT_TIMEOUT = 300.0
