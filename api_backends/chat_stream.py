@@ -252,8 +252,9 @@ class ChatStream:
 
     def _release(self) -> None:
         if self.lease is not None and not self.lease.is_over:
-            usage = (self._response or self._reader.response()).usage
-            self.lease.ended(usage)
+            response = self._response or self._reader.response()
+            self._fill_in(response)
+            self.lease.ended(response.usage)
 
     def _interrupted(self, cause: ApiError) -> ApiError:
         """Return what to raise for an error in mid-stream, and give everything back."""

@@ -43,7 +43,12 @@ class EndpointSet:
     def __init__(
         self, settings: Settings, clock: Clock, session: requests.Session | None = None
     ) -> None:
+        if session is not None and not hasattr(session, "get_adapter"):
+            raise ConfigurationError(
+                f"resources['session']: {type(session).__name__} given; it is a requests.Session"
+            )
         self._settings = settings
+        self.prices = settings.prices
         self.clock = clock
         self._pool = EndpointPool(settings.strategy, clock.random)
         self._engine = Engine(

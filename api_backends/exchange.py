@@ -13,6 +13,7 @@ from .engine.credentials import Secret, redact
 from .engine.json_codec import decode
 from .engine.retry import retry_after_seconds
 from .errors import ApiError, ConfigurationError, InvalidRequestError, InvalidResponseError
+from .prices import cost_of
 from .settings import check_number, secret
 from .types import ChatCompletionResponse
 
@@ -224,6 +225,8 @@ class Exchange:
         answer.latency = call.latency or backend.clock.now() - call.started
         if not answer.model and self.model:
             answer.model = self.model
+        if backend.prices and answer.usage.cost is None and answer.usage:
+            answer.usage.cost = cost_of(backend.prices, answer.model, answer.usage)
         return answer
 
     def _url(self, endpoint: Endpoint) -> str:

@@ -17,6 +17,7 @@ from .engine.credentials import Secret, find_setting
 from .engine.endpoints import STRATEGIES
 from .engine.retry import RetryPolicy
 from .errors import ConfigurationError
+from .prices import Price, read_prices
 
 __all__ = ["Identity", "Settings", "base_url", "check_number", "suggestion"]
 
@@ -97,6 +98,7 @@ class Settings:
     retry_budget: float = 20.0
     circuit: CircuitPolicy = field(default_factory=CircuitPolicy)
     strategy: str = "round-robin"
+    prices: dict[str, Price] = field(default_factory=dict)
     api_keys: tuple[Secret, ...] = ()
     endpoints: tuple[dict[str, Any], ...] = ()
 
@@ -142,6 +144,7 @@ class Settings:
             retry_budget=number("retry_budget", 20.0),
             circuit=circuit_policy(values.get("circuit_breaker")),
             strategy=strategy(values.get("endpoint_selection_strategy", "round-robin")),
+            prices=read_prices(values.get("prices")),
             api_keys=_keys(values.get("api_keys")),
             endpoints=_endpoints(values.get("endpoints"), identity.extra_keys),
         )
@@ -337,10 +340,11 @@ def endpoint_settings(
     known = {*ENDPOINT_KEYS, *extra_keys}
     checked: dict[str, Any] = {}
     for name, value in entry.items():
-        key = snake_case(name)
+        key = snake_case(str(name))
         if key not in known:
             raise ConfigurationError(f"{where}: no setting {name!r}{suggestion(key, known)}")
-        checked[key] = value
+        # A string that shows itself to nobody from here on.
+        checked[key] = secret(value, f"{where}.api_key") if key == "api_key" else value
     for key, least, whole in (
         ("max_concurrent_requests", 1, True),
         ("max_retries", 0, True),
