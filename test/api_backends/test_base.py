@@ -9,10 +9,13 @@ import io
 import logging
 import pickle
 import queue
+import subprocess
+import sys
 import threading
 import time
 import traceback
 import weakref
+from pathlib import Path
 
 import chat_wire
 import pytest
@@ -712,3 +715,13 @@ def test_servers_that_fail_for_ever_are_named(make, clock):
             backend.chat("hi")
         assert caught.value.attempts == 3
         assert len(server.requests) == 3
+
+
+def test_thousands_of_calls_from_sixteen_threads_leave_memory_flat():
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "soak.py"
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", str(script), "--calls", "12000"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
