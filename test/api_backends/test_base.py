@@ -24,8 +24,6 @@ import responses
 from servers import faults
 
 from api_backends import BaseApiBackend
-from api_backends.openai_api import OpenAI
-from api_backends.sample_backend import SampleBackend
 from api_backends.errors import (
     ApiConnectionError,
     ApiError,
@@ -41,6 +39,8 @@ from api_backends.errors import (
     RateLimitError,
     ServerError,
 )
+from api_backends.openai_api import OpenAI
+from api_backends.sample_backend import SampleBackend
 
 KEY = "sk-test-0123456789abcdef"
 MODELS = {"object": "list", "data": [{"id": "echo"}, {"id": "other"}]}

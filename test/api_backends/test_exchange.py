@@ -10,9 +10,9 @@ import responses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api_backends.errors import ApiError, InvalidRequestError, StreamInterruptedError
 from api_backends.exchange import ENGINE_OPTIONS, Control, split_options
 from api_backends.sample_backend import SampleBackend
-from api_backends.errors import ApiError, InvalidRequestError, StreamInterruptedError
 from api_backends.types import ChatCompletionResponse, EmbeddingResponse
 
 URL = "http://api.invalid/v1"

@@ -17,8 +17,8 @@ from api_backends import (
     get_available_backends,
     get_backend,
 )
-from api_backends.registry import ROWS, is_built
 from api_backends.errors import ConfigurationError, InvalidRequestError
+from api_backends.registry import ROWS, is_built
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_backends import create_api_backend
-from api_backends.openai_api import OpenAI
-from api_backends.opea import OPEA
-from api_backends.sample_backend import SampleBackend
 from api_backends.errors import ConfigurationError
+from api_backends.opea import OPEA
+from api_backends.openai_api import OpenAI
 from api_backends.prices import cost_of, read_prices
+from api_backends.sample_backend import SampleBackend
 from api_backends.settings import base_url, check_number, snake_case, suggestion
 from api_backends.types import Usage
 

@@ -209,7 +209,7 @@ class FaultServer:
         self._acceptor = threading.Thread(target=self._accept, name="fault-server", daemon=True)
         self._acceptor.start()
 
-    def __enter__(self) -> FaultServer:  # noqa: PYI034 - typing.Self is not in Python 3.10
+    def __enter__(self) -> FaultServer:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -55,7 +55,7 @@ def chop(data, cuts):
 LINE = st.one_of(
     st.sampled_from([
         b"data: one", b"data:two", b"data", b"data:", b"data:  three", b": note", b":", b"event: x",
-        b"event:y", b"event", b"id: 7", b"retry: 10", b"data: {\"a\":1}", "data: é😀".encode(),
+        b"event:y", b"event", b"id: 7", b"retry: 10", b'data: {"a":1}', "data: é😀".encode(),
         b"nonsense", b"data: [DONE]", b"datax: no", b" data: no", b"",
     ]),
     st.binary(max_size=6).filter(lambda b: not set(b) & {10, 13}),
