@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +17,9 @@ T = TypeVar("T")
 
 async def wait_for(future: Future[T]) -> T:
     """Await a future of a worker; cancelling the awaiting task cancels it."""
+    # Whoever awaits has asyncio already; everybody else is spared its import.
+    import asyncio
+
     return await asyncio.wrap_future(future)
 
 
@@ -36,7 +38,7 @@ async def iterate_stream(
     try:
         while True:
             reading = _on_worker(stream.next_batch, start)
-            batch = await asyncio.wrap_future(reading)
+            batch = await wait_for(reading)
             if not batch:
                 return
             for chunk in batch:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 from . import registry
 from .async_calls import iterate_stream, wait_for
@@ -16,7 +17,12 @@ from .chat_stream import ChatStream, RawReader
 from .engine.call import Call
 from .engine.clock import SYSTEM_CLOCK, Clock
 from .engine.json_codec import encode
-from .errors import ApiError, InvalidRequestError, InvalidResponseError
+from .errors import (
+    ApiError,
+    InvalidRequestError,
+    InvalidResponseError,
+    MissingCredentialsError,
+)
 from .exchange import Control, Exchange, split_options
 from .handlers import EndpointHandler
 from .messages import normalize_messages
@@ -310,6 +316,20 @@ class BaseApiBackend(Translation):
             if settings.api_key is not None:
                 return settings.api_key
         return self._settings.api_key
+
+    @property
+    def is_self_hosted(self) -> bool:
+        """Whether its base URL is that of a server on this machine, not of a provider."""
+        host = urlsplit(self._settings.base_url).hostname or ""
+        return host in ("localhost", "::1") or host.startswith("127.")
+
+    def missing(self) -> str | None:
+        """Return what it still needs before it can be called; None if nothing."""
+        try:
+            self._pinned(None, has_own_key=False)
+        except MissingCredentialsError:
+            return f"a key in {self.key_env[0]}"
+        return None
 
     # -- shared ---------------------------------------------------------------------------------
 

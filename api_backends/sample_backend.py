@@ -17,5 +17,5 @@ class SampleBackend(OpenAICompatible):
     key_env = ("SAMPLE_API_KEY",)
     needs_key = False
     takes_any_model = True
-    default_model = "echo"
-    default_embedding_model = "hash-embedding"
+    default_model = "sample-model"
+    default_embedding_model = "sample-embedding"

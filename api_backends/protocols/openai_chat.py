@@ -189,7 +189,7 @@ def split_content(content: Any) -> tuple[str, str]:
     if isinstance(content, str):
         return content, ""
     if isinstance(content, dict):
-        return json.dumps(content, ensure_ascii=False), ""
+        return _json(content), ""
     if not isinstance(content, list):
         return "", ""
     text: list[str] = []
@@ -200,7 +200,7 @@ def split_content(content: Any) -> tuple[str, str]:
         elif isinstance(part, dict):
             if part.get("type") in ("thinking", "reasoning"):
                 thought = part.get("thinking") or part.get("reasoning") or part.get("text")
-                reasoning.append(thought if isinstance(thought, str) else split_content(thought)[0])
+                reasoning.append(thought if isinstance(thought, str) else _detail_text(thought))
             elif isinstance(part.get("text"), str):
                 text.append(part["text"])
     return "".join(text), "".join(reasoning)
@@ -213,7 +213,7 @@ def reasoning_of(message: Mapping[str, Any]) -> str:
         thought = message.get("reasoning")
         if not thought or thought.__class__ is not str:
             details = message.get("reasoning_details")
-            return _detail_text(details) if details and isinstance(details, list) else ""
+            return _detail_text(details) if details else ""
     return thought
 
 
@@ -221,7 +221,7 @@ def arguments_text(arguments: Any) -> str:
     """Return a tool call's arguments as JSON text: some servers send the object itself."""
     if arguments.__class__ is str:
         return arguments
-    return "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
+    return "" if arguments is None else _json(arguments)
 
 
 def call_id(identity: Any) -> str:
@@ -231,10 +231,19 @@ def call_id(identity: Any) -> str:
     return identity if identity.__class__ is str else ""
 
 
-def _detail_text(details: list[Any]) -> str:
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        raise InvalidResponseError(
+            "the answer is nested too deep to be one: check the server behind the base URL"
+        ) from None
+
+
+def _detail_text(details: Any) -> str:
     # OpenRouter: reasoning.text, reasoning.summary and reasoning.encrypted, which says nothing.
     said = []
-    for item in details:
+    for item in details if isinstance(details, list) else ():
         if isinstance(item, dict):
             thought = item.get("text") or item.get("summary")
             if isinstance(thought, str):

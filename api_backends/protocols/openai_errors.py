@@ -37,47 +37,43 @@ if TYPE_CHECKING:
 __all__ = ["error_from", "error_in", "mask_keys"]
 
 _TEXT_LIMIT = 300  # of the provider's own words in a message
-_PAGE_LIMIT = 2000  # of a text body kept with the error
+_PAGE_LIMIT = 2000  # of a text that is looked at, or kept with the error
 
-_CONTEXT = re.compile(
+# Patterns are texts here: they are compiled with the first error, not with the import.
+_CONTEXT = (
     r"context[ _-]?(length|window|size)|maximum (context|prompt|input) length"
     r"|(prompt|input|request|messages?)\b.{0,60}\btoo long|too_many_(prompt_)?tokens"
     r"|exceed_context_size|string_above_max_length|reduce the length of (the|your|either)"
     r"|exceeds? the (model'?s? )?(max(imum)?|limit)[^.]{0,40}\btokens"
     r"|input (tokens?|length)\b.{0,40}\bexceeds?"
-    r"|tokens?\b[^.]{0,60}\bexceeds? [^.]{0,40}\b(context|max_model_len|n_ctx)",
-    re.IGNORECASE | re.DOTALL,
+    r"|tokens?\b[^.]{0,60}\bexceeds? [^.]{0,40}\b(context|max_model_len|n_ctx)"
 )
-_CONTENT = re.compile(
+_CONTENT = (
     r"content[ _-]?(policy|filter|management)|(violat\w+|against) [^.]{0,40}"
     r"(usage (guidelines|polic)|content polic|safety|terms)|safety_check"
     r"|responsible ?ai|data_inspection_failed|(input|prompt|request) (was |has been )?"
     r"(flagged|blocked|rejected (as a result of|by)[^.]{0,30}(safety|moderation))"
-    r"|moderation_blocked|content_violation|sensitive content",
-    re.IGNORECASE,
+    r"|moderation_blocked|content_violation|sensitive content"
 )
-_MODEL = re.compile(
+_MODEL = (
     r"model_?not_?(found|available|supported)|model_decommissioned|invalid_model"
     r"|deploymentnotfound|is not a valid model|invalid model\b|unknown model|no such model"
     r"|model\b[^.;]{0,120}\b(not found|(does|do)(n't| not) exist|not exist"
     r"|is not (available|served|loaded)|deprecated|decommissioned|no longer)"
     r"|supported (api )?model names? (are|is)|no endpoints found for|for this model has ended"
     r"|specified model not found|unable to access model|model name passed"
-    r"|^only .{1,4000}\ballowed\b|not a chat model",
-    re.IGNORECASE | re.DOTALL,
+    r"|^only .{1,4000}\ballowed\b|not a chat model"
 )
-_QUOTA = re.compile(
+_QUOTA = (
     r"insufficient[ _](quota|balance|credits?|funds)|billing_(hard_limit|not_active)"
-    r"|credit balance|out of credits?|more credits|payment[ _]required|account is not active",
-    re.IGNORECASE,
+    r"|credit balance|out of credits?|more credits|payment[ _]required|account is not active"
 )
-_NEVER = re.compile(r"not supported|cannot use both|requires? --|unsupported", re.IGNORECASE)
-_STATUS_IN_TEXT = re.compile(r"\b(?:error|status)(?: code)?:? ?([45]\d\d)\b", re.IGNORECASE)
-_KEY = re.compile(
+_NEVER = r"not supported|cannot use both|requires? --|unsupported"
+_STATUS_IN_TEXT = r"\b(?:error|status)(?: code)?:? ?([45]\d\d)\b"
+_KEY = (
     r"(?P<label>\b(?:api[ _-]?key(?: provided)?|bearer|authorization|x-api-key)"
     r"[\"']?\s*(?:[:=]\s*|\s(?=\S*[\d*_-]))[\"']?(?:bearer )?)(?P<value>[^\s\"',}]+)"
-    r"|\b(?:sk|gsk|csk|xai|pplx|hf|tgp|nvapi|r8|rk|pk|fw)[-_][\w*-]{3,}|\bAIza[\w-]{10,}",
-    re.IGNORECASE,
+    r"|\b(?:sk-|gsk_|csk-|xai-|pplx-|hf_|tgp_|nvapi-|r8_|rk_|pk_|fw_)[\w*-]{8,}|\bAIza[\w-]{10,}"
 )
 
 _REMEDIES: dict[type[ApiError], str] = {
@@ -141,7 +137,7 @@ class _Report(NamedTuple):
 
 def mask_keys(text: str) -> str:
     """Return `text` with everything that looks like a credential replaced by `***`."""
-    return _KEY.sub(lambda found: (found["label"] or "") + "***", text)
+    return re.sub(_KEY, lambda found: (found["label"] or "") + "***", text, flags=re.IGNORECASE)
 
 
 def error_from(
@@ -194,15 +190,15 @@ def error_in(
         return None
     if body.get("error"):
         return error_from(status, {}, body, backend=backend, model=model)
+    extra = body.get("x_groq")
+    if isinstance(extra, dict) and extra.get("error"):
+        return error_from(status, {}, extra, backend=backend, model=model)
     choices = body.get("choices")
     if isinstance(choices, list) and choices:
         for choice in choices:
             if isinstance(choice, dict) and choice.get("error"):
                 return error_from(status, {}, choice, backend=backend, model=model)
         return None
-    extra = body.get("x_groq")
-    if isinstance(extra, dict) and extra.get("error"):
-        return error_from(status, {}, extra, backend=backend, model=model)
     if body.get("object") == "error" or body.get("type") == "error" or "detail" in body:
         return error_from(status, {}, body, backend=backend, model=model)
     flat = isinstance(body.get("message"), str) and ("code" in body or "status" in body)
@@ -218,7 +214,7 @@ def _effective_status(status: int, report: _Report) -> int:
         return status
     if report.status is not None:
         return report.status
-    found = _STATUS_IN_TEXT.search(report.text)
+    found = re.search(_STATUS_IN_TEXT, report.text[:_TEXT_LIMIT], re.IGNORECASE)
     if found:
         return int(found[1])
     words = f"{report.kind} {report.code}".lower().replace(" ", "_")
@@ -230,15 +226,15 @@ def _effective_status(status: int, report: _Report) -> int:
 
 def _classify(status: int, report: _Report) -> tuple[type[ApiError], bool | None]:
     """Return the class, and whether the error passes by itself where the class is too coarse."""
-    words = f"{report.text}\n{report.kind}\n{report.code}"
+    words = f"{report.text[:_PAGE_LIMIT]}\n{report.kind}\n{report.code}"
     if status in (402, 429):
-        return RateLimitError, False if status == 402 or _QUOTA.search(words) else None
+        return RateLimitError, False if status == 402 or _says(_QUOTA, words) else None
     if status in (400, 403, 404, 410, 413, 422, 500) and not report.page:
-        if _CONTENT.search(words) and status not in (404, 410):
+        if _says(_CONTENT, words) and status not in (404, 410):
             return ContentFilterError, None
-        if _CONTEXT.search(words) and status not in (403, 404, 410):
+        if _says(_CONTEXT, words) and status not in (403, 404, 410):
             return ContextLengthError, None
-        if status not in (403, 500) and (report.param == "model" or _MODEL.search(words)):
+        if status not in (403, 500) and (report.param == "model" or _says(_MODEL, words)):
             return ModelNotFoundError, None
     known = _BY_STATUS.get(status)
     if known is not None:
@@ -249,21 +245,25 @@ def _classify(status: int, report: _Report) -> tuple[type[ApiError], bool | None
         return InvalidRequestError, None
     if status >= 500:
         # Some servers answer 500 to what they will never do; trying again is of no use.
-        return ServerError, False if _NEVER.search(words) else None
+        return ServerError, False if _says(_NEVER, words) else None
     return InvalidResponseError, None
+
+
+def _says(pattern: str, words: str) -> bool:
+    return re.search(pattern, words, re.IGNORECASE | re.DOTALL) is not None
 
 
 def _message(
     cls: type[ApiError], status: int, report: _Report, backend: str, transient: bool | None
 ) -> str:
-    said = mask_keys(report.text)
+    said = mask_keys(report.text[:_PAGE_LIMIT])
     if len(said) > _TEXT_LIMIT:
         said = said[: _TEXT_LIMIT - 1].rstrip() + "…"
     remedy = _REMEDIES[cls]
     if report.page:
         remedy = _HTML_REMEDY if status < 500 else _REMEDIES[cls]
-    elif cls is RateLimitError and transient is False:
-        remedy = _QUOTA_REMEDY
+    elif transient is False:
+        remedy = _QUOTA_REMEDY if cls is RateLimitError else _REMEDIES[InvalidRequestError]
     word = report.kind or report.code or ""
     words = str(status) if word in ("", str(status)) else f"{status} {word}"
     if said and said[-1] not in ".!?…":
@@ -314,7 +314,7 @@ def _report_of_object(error: Mapping[str, Any], body: Mapping[str, Any]) -> _Rep
 def _report_of_text(text: str) -> _Report:
     head = text.lstrip()[:300].lower()
     if head.startswith(("<!doctype", "<html", "<?xml", "<head", "<body")) or "<html" in head:
-        title = re.search(r"<title[^>]*>([^<]{1,120})", text, re.IGNORECASE)
+        title = re.search(r"<title[^>]*>([^<]{1,120})", text)
         named = f" titled {title[1].strip()!r}" if title else ""
         return _Report(f"a web page{named}", page=True)
     parsed = _parsed(text)
@@ -348,7 +348,12 @@ def _parsed(text: Any) -> Any:
 
 
 def _plain(value: Any) -> str:
-    return (value if isinstance(value, str) else json.dumps(value, default=str)).strip()
+    if isinstance(value, str):
+        return value.strip()
+    try:
+        return json.dumps(value, default=str)
+    except RecursionError:
+        return "(nested beyond reason)"
 
 
 def _word(value: Any) -> str | None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import InvalidResponseError
-from api_backends.types import StreamChunk, ToolCallDelta, Usage
+from api_backends.types import StreamChunk, ToolCallDelta
 
-from .openai_chat import finish_reason_of, read_chat, read_usage, reasoning_of, split_content
+from .openai_chat import finish_reason_of, read_chat, reasoning_of, split_content
 from .openai_errors import error_in
 from .openai_tool_calls import ToolCallAssembler
 
@@ -61,11 +61,9 @@ class _Turn:
             self.parts.append(text)
         if thought:
             self.reasoning.append(thought)
-            details = delta.get("reasoning_details")
-            if details:
-                self.details.extend(d for d in details if isinstance(d, dict))
-        elif delta.get("reasoning_details") and isinstance(delta["reasoning_details"], list):
-            self.details.extend(d for d in delta["reasoning_details"] if isinstance(d, dict))
+        details = delta.get("reasoning_details")
+        if details and details.__class__ is list:
+            self.details += [detail for detail in details if detail.__class__ is dict]
         refusal = delta.get("refusal")
         if refusal and refusal.__class__ is str:
             self.refusal.append(refusal)
@@ -263,37 +261,50 @@ class ChatStreamReader:
                 backend=self.backend or None,
                 body=event,
             )
-        error = error_in(event, backend=self.backend)
-        usage = self._note_usage(event)
+        if event.get("usage") is not None or "x_groq" in event:
+            self._note_usage(event)
         choices = event.get("choices")
-        if error is not None:
-            raise error
         if choices.__class__ is not list or not choices:
+            self._raise_reported(event)
             self._last = event
             return None
+        choice = choices[0]
+        if (
+            choice.__class__ is not dict
+            or len(choices) > 1
+            or "error" in choice
+            or "error" in event
+            or "x_groq" in event
+        ):
+            self._raise_reported(event)
         if self._first is None:
             self._first = event
         if not self._known:
             self._identify(event)
         self._last = event
-        return self._chunk(event, choices, usage)
+        return self._chunk(event, choices)
 
-    def _chunk(self, event: dict[str, Any], choices: list[Any], usage: Usage | None) -> StreamChunk:
-        text, role, calls, thought, ended = "", None, None, "", False
+    def _raise_reported(self, event: dict[str, Any]) -> None:
+        error = error_in(event, backend=self.backend)
+        if error is not None:
+            raise error
+
+    def _chunk(self, event: dict[str, Any], choices: list[Any]) -> StreamChunk:
+        text, role, calls, thought, finish = "", None, None, "", None
         for choice in choices:
             if choice.__class__ is not dict:
                 continue
             index = choice.get("index")
-            if index in _PLAIN or index.__class__ is not int:
+            if index == 0 or index.__class__ is not int:
                 text, role, calls, thought, ended = self._turn.take(choice)
+                if ended:
+                    self.finished = True
+                    has_calls = bool(self._turn.calls)
+                    finish = finish_reason_of(self._turn.finish, has_calls=has_calls)
             else:
                 if index not in self._others:
                     self._others[index] = _Turn()
                 self._others[index].take(choice)
-        finish = None
-        if ended:
-            self.finished = True
-            finish = finish_reason_of(self._turn.finish, has_calls=bool(self._turn.calls))
         return StreamChunk(
             self._id,
             self._model,
@@ -302,24 +313,21 @@ class ChatStreamReader:
             calls,
             thought or None,
             finish,
-            usage,
+            None,
             False,
             event,
             self._parts,
             len(self._parts),
         )
 
-    def _note_usage(self, event: dict[str, Any]) -> Usage | None:
+    def _note_usage(self, event: dict[str, Any]) -> None:
         """Keep the latest usage: some servers count along, and only the last count is whole."""
         usage = event.get("usage")
         if usage.__class__ is not dict:
             extra = event.get("x_groq")
             usage = extra.get("usage") if isinstance(extra, dict) else None
-            if usage.__class__ is not dict:
-                return None
-        if usage:
+        if usage and usage.__class__ is dict:
             self._usage = usage
-        return read_usage(event)
 
     def _identify(self, event: dict[str, Any]) -> None:
         # The first events of some servers have an empty id and model.

@@ -56,7 +56,7 @@ class ToolCallAssembler:
 
         The `index` of a returned piece is the call's place in the turn, whatever the server said.
         """
-        return [self._add(piece) for piece in pieces if isinstance(piece, dict)]
+        return [self._continued(p) or self._add(p) for p in pieces if p.__class__ is dict]
 
     def add_legacy(self, piece: dict[str, Any]) -> list[ToolCallDelta]:
         """Take the `function_call` of a delta: there is only one, and it has no id."""
@@ -72,6 +72,19 @@ class ToolCallAssembler:
             }
             for call in self._calls
         ]
+
+    def _continued(self, piece: dict[str, Any]) -> ToolCallDelta | None:
+        """Take what nearly every piece is: more arguments for the call of its index."""
+        try:
+            function = piece["function"]
+            arguments = function["arguments"]
+            if len(function) > 1 or arguments.__class__ is not str or piece.get("id"):
+                return None
+            call = self._by_index[piece["index"]]
+        except (KeyError, TypeError):
+            return None
+        call.parts.append(arguments)
+        return ToolCallDelta(call.position, "", "", arguments)
 
     def _add(self, piece: dict[str, Any]) -> ToolCallDelta:
         function = piece.get("function")

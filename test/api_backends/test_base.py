@@ -21,6 +21,7 @@ import chat_wire
 import pytest
 import requests
 import responses
+from engine_parts import our_threads
 from servers import faults
 
 from api_backends import BaseApiBackend
@@ -118,9 +119,11 @@ def test_what_stays_is_a_typed_error_after_one_request(make, fault):
 
 
 def test_a_web_page_is_named_as_what_it_is(make):
-    with faults.FaultServer(then=faults.html(title="Hotel WiFi")) as server:
-        with pytest.raises(InvalidResponseError, match="Hotel WiFi") as caught:
-            make(server.url).chat("hi")
+    with (
+        faults.FaultServer(then=faults.html(title="Hotel WiFi")) as server,
+        pytest.raises(InvalidResponseError, match="Hotel WiFi") as caught,
+    ):
+        make(server.url).chat("hi")
     assert "base URL" in str(caught.value)
     assert caught.value.status_code == 200
 
@@ -236,7 +239,8 @@ def test_limits_may_be_set_while_running(make):
         for future in futures:
             future.result(10)
     for name, value in (
-        ("max_retries", 0), ("initial_retry_delay", 0.5), ("backoff_factor", 3), ("max_retry_delay", 9),
+        ("max_retries", 0), ("initial_retry_delay", 0.5), ("backoff_factor", 3),
+        ("max_retry_delay", 9),
     ):  # fmt: skip
         setattr(backend, name, value)
         assert getattr(backend, name) == value
@@ -292,8 +296,6 @@ def test_close_ends_waiting_calls_and_threads(make):
 
 
 def test_after_close_no_thread_is_left(make):
-    from conftest import our_threads
-
     with faults.FaultServer(then=chat_wire.chat()) as server:
         backend = make(server.url, max_concurrent_requests=2)
         for future in [backend.submit("a") for _ in range(20)]:
@@ -488,9 +490,11 @@ def test_no_key_shows_anywhere_though_the_server_echoes_it(make, status, source,
 
 
 def test_errors_survive_pickling(make):
-    with faults.FaultServer(then=faults.error(429, headers={"retry-after": "7"})) as server:
-        with pytest.raises(RateLimitError) as caught:
-            make(server.url, max_retries=0).chat("hi", model="m")
+    with (
+        faults.FaultServer(then=faults.error(429, headers={"retry-after": "7"})) as server,
+        pytest.raises(RateLimitError) as caught,
+    ):
+        make(server.url, max_retries=0).chat("hi", model="m")
     copy = pickle.loads(pickle.dumps(caught.value))
     assert type(copy) is RateLimitError
     assert vars(copy) == vars(caught.value)

@@ -162,7 +162,9 @@ print("end", flush=True)
 """
 
 BODIES = {
-    "pending submits": "futures = [backend.submit('x') for _ in range(9)]; server.wait_for_requests(4)",
+    "pending submits": (
+        "futures = [backend.submit('x') for _ in range(9)]; server.wait_for_requests(4)"
+    ),
     "an open stream": "stream = backend.stream_chat('x'); next(stream)",
     "idle workers": "[f.result(10) for f in [backend.submit('idle') for _ in range(4)]]",
     "a waiting retry": (
