@@ -15,7 +15,7 @@ from .engine.retry import RetryBudget
 from .engine.transport import HttpTransport
 from .errors import ConfigurationError, MissingCredentialsError
 from .prices import PriceList
-from .rate_limits import RateLimit, read_rate_limits
+from .rate_limits import LatestHeaders, RateLimit, read_rate_limits
 from .settings import (
     Identity,
     Settings,
@@ -48,9 +48,13 @@ class EndpointSet:
     def __init__(
         self, settings: Settings, clock: Clock, session: requests.Session | None = None
     ) -> None:
+        if session is not None and not hasattr(session, "get_adapter"):
+            raise ConfigurationError(
+                f"resources['session']: {type(session).__name__} given; it is a requests.Session"
+            )
         self._settings = settings
         self.prices = PriceList(self.price_list or self.name, settings.prices)
-        self.latest_headers: dict[str, Mapping[str, str]] = {}  # of the last answer, by endpoint
+        self.latest_headers = LatestHeaders()
         self.clock = clock
         self._pool = EndpointPool(settings.strategy, clock.random)
         self._engine = Engine(
@@ -198,7 +202,7 @@ class EndpointSet:
         with self._engine.admission.lock:
             self._pool.get(endpoint_id)
             del self._pool.endpoints[endpoint_id]
-            self.latest_headers.pop(endpoint_id, None)
+            self.latest_headers.forget(endpoint_id)
         self._engine.admission.dispatch()
 
     def list_endpoints(self) -> list[str]:
@@ -341,13 +345,9 @@ class EndpointSet:
         Returns:
             A `RateLimit` for each of what is limited ("requests", "tokens", …).
         """
-        latest = self.latest_headers
         if endpoint_id is not None:
             self._pool.get(endpoint_id)
-            headers = latest.get(endpoint_id)
-        else:
-            headers = next(iter(reversed(list(latest.values()))), None)
-        return read_rate_limits(headers or {}, self.clock.wall())
+        return read_rate_limits(self.latest_headers.of(endpoint_id), self.clock.wall())
 
     def estimate_cost(
         self,

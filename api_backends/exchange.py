@@ -261,7 +261,7 @@ class Exchange:
 
     def _note(self, endpoint: Endpoint, headers: Mapping[str, str]) -> None:
         self.endpoint_id = endpoint.id
-        self._backend.latest_headers[endpoint.id] = headers
+        self._backend.latest_headers.note(endpoint.id, headers)
         self._server_request_id = headers.get("x-request-id") or headers.get("request-id") or ""
 
     def _parsed(self, body: bytes, status: int, headers: Mapping[str, str]) -> Any:

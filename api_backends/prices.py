@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import ConfigurationError
+from .suggestions import suggestion
 from .types import Usage
 
 __all__ = ["Price", "PriceList", "cache_writes", "read_prices"]
@@ -70,14 +71,16 @@ def _price(model: str, entry: Any) -> Price:
     if isinstance(entry, (list, tuple)) and len(entry) == 2:
         entry = {"input": entry[0], "output": entry[1]}
     where = f"prices[{model!r}]"
+    if isinstance(entry, Mapping):
+        for name in entry:
+            if name not in _FIELDS:
+                raise ConfigurationError(f"{where}: no price {name!r}{suggestion(name, _FIELDS)}")
     if not isinstance(entry, Mapping) or "input" not in entry:
         raise ConfigurationError(
             f'{where}: {entry!r:.80} given; it is {{"input": …, "output": …}} or a pair, in USD '
             "per million tokens"
         )
     for name, number in entry.items():
-        if name not in _FIELDS:
-            raise ConfigurationError(f"{where}: no price {name!r}; there are {', '.join(_FIELDS)}")
         is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
         if not is_number or not 0 <= number < float("inf"):
             raise ConfigurationError(f"{where}.{name}: {number!r} is no price; give USD, 0 or more")

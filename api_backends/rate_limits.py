@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .engine.retry import reset_seconds
 
-__all__ = ["RateLimit", "read_rate_limits"]
+__all__ = ["LatestHeaders", "RateLimit", "read_rate_limits"]
 
 _HEADER = re.compile(
     r"(?:x-|anthropic-)?ratelimit-(?:(?P<what>.+)-)?(?P<field>limit|remaining|reset)(?:-(?P<of>.+))?"
@@ -57,3 +57,26 @@ def _count(value: str) -> float | None:
 def _whole(value: float | None) -> int | None:
     # Some count beyond what a number can say, or say -1 for no limit.
     return None if value is None or not 0 <= value < 2**63 else int(value)
+
+
+class LatestHeaders:
+    """The headers of the latest answer of each endpoint; its repr shows none of them."""
+
+    __slots__ = ("_by_endpoint", "_latest")
+
+    def __init__(self) -> None:
+        self._by_endpoint: dict[str, Mapping[str, str]] = {}
+        self._latest = ""
+
+    def note(self, endpoint_id: str, headers: Mapping[str, str]) -> None:
+        """Keep the headers of an answer, in place of the endpoint's last ones."""
+        self._by_endpoint[endpoint_id] = headers
+        self._latest = endpoint_id
+
+    def forget(self, endpoint_id: str) -> None:
+        """Drop what was kept of an endpoint."""
+        self._by_endpoint.pop(endpoint_id, None)
+
+    def of(self, endpoint_id: str | None) -> Mapping[str, str]:
+        """Return an endpoint's latest headers (None: that answered last); {} without any."""
+        return self._by_endpoint.get(self._latest if endpoint_id is None else endpoint_id, {})

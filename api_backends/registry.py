@@ -76,7 +76,7 @@ def get_backend(name: str) -> type[BaseApiBackend]:
     """
     row = _by_name.get(ALIASES.get(name, name)) if isinstance(name, str) else None
     if row is None:
-        from .settings import suggestion
+        from .suggestions import suggestion
 
         raise ValueError(f"no back end {name!r}{suggestion(str(name), _by_name)}")
     if not is_built(row.name):

@@ -17,8 +17,9 @@ from .engine.endpoints import STRATEGIES
 from .engine.retry import RetryPolicy
 from .errors import ConfigurationError
 from .prices import Price, read_prices
+from .suggestions import suggestion
 
-__all__ = ["Identity", "Settings", "base_url", "check_number", "suggestion"]
+__all__ = ["Identity", "Settings", "base_url", "check_number"]
 
 COMMON_KEYS = (
     "api_base",
@@ -179,15 +180,6 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest known name, or the known names."""
-    import difflib
-
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"
-
-
 def secret(value: Any, name: str) -> Secret | None:
     """Return a key as a Secret; None and "" as None."""
     if value is None or value == "":
@@ -343,10 +335,11 @@ def endpoint_settings(
     known = {*ENDPOINT_KEYS, *extra_keys}
     checked: dict[str, Any] = {}
     for name, value in entry.items():
-        key = snake_case(name)
+        key = snake_case(str(name))
         if key not in known:
             raise ConfigurationError(f"{where}: no setting {name!r}{suggestion(key, known)}")
-        checked[key] = value
+        # A string that shows itself to nobody from here on.
+        checked[key] = secret(value, f"{where}.api_key") if key == "api_key" else value
     for key, least, whole in (
         ("max_concurrent_requests", 1, True),
         ("max_retries", 0, True),

@@ -178,9 +178,8 @@ class Accelerator:
         Returns:
             For each device `works` and, where it does not, the `reason`.
         """
-        from hardware.models import default_model
-
         import hardware
+        from hardware.models import default_model
 
         results: dict[str, dict[str, Any]] = {}
         for device in hardware.detect_devices():

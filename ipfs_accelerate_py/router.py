@@ -136,7 +136,7 @@ class Router:
         return None, model
 
     def _unknown(self, model: str) -> ModelNotFoundError:
-        from api_backends.settings import suggestion
+        from api_backends.suggestions import suggestion
 
         return ModelNotFoundError(
             f"model: nothing here serves {model!r}{suggestion(model, local_models())}; or set up "

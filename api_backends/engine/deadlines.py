@@ -71,5 +71,5 @@ class _DeadlineConnection(http.client.HTTPConnection):
 def with_deadlines(connection: type[Any], clock: Clock) -> type[Any]:
     """Return a connection class of urllib3's with readers that keep to their deadlines."""
     if issubclass(connection, _DeadlineConnection):
-        return connection  # two threads found the way to a host at the same time
+        return connection  # another thread was first
     return type("DeadlineConnection", (_DeadlineConnection, connection), {"clock": clock})

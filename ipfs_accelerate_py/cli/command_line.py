@@ -44,7 +44,7 @@ def _readable(message: str) -> str:
     unknown = re.match(r"argument COMMAND: invalid choice: '(.*?)' \(", message, re.DOTALL)
     if unknown is None:
         return message
-    from api_backends.settings import suggestion
+    from api_backends.suggestions import suggestion
 
     return f"there is no command {unknown[1]!r}{suggestion(unknown[1], COMMANDS)}"
 

@@ -35,7 +35,7 @@ def check_backend(name: str | None) -> str | None:
         return None
     name = registry.ALIASES.get(name, name)
     if name not in registry.get_available_backends():
-        from api_backends.settings import suggestion
+        from api_backends.suggestions import suggestion
 
         near = suggestion(name, registry.get_available_backends())
         raise UsageError(f"--backend: there is no back end {name!r}{near}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ for folder in (HERE.parents[1], HERE.parent, HERE):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+from engine_parts import our_threads  # noqa: E402
 from fake_clock import FakeClock  # noqa: E402
 
 from api_backends.openai_api import OpenAI  # noqa: E402
@@ -42,11 +42,6 @@ def no_settings_from_outside(monkeypatch, tmp_path):
 def clock():
     """Time that stands still until the test moves it."""
     return FakeClock()
-
-
-def our_threads():
-    """Return the library's threads that are alive."""
-    return [t for t in threading.enumerate() if t.name.startswith("ipfs-accelerate")]
 
 
 @pytest.fixture(autouse=True)

@@ -101,6 +101,11 @@ class Held:
             self.changed.notify_all()
 
 
+def our_threads():
+    """Return the library's threads that are alive."""
+    return [t for t in threading.enumerate() if t.name.startswith("ipfs-accelerate")]
+
+
 def in_threads(count, function):
     """Run `function(number)` on `count` threads at once; return results and errors, in order."""
     barrier = threading.Barrier(count)

@@ -158,14 +158,14 @@ def test_blocked_callers_are_served_by_priority():
     engine, held = busy_engine(limit=1, queue_size=1)
     order = []
     futures = [engine.submit(call_of(engine), held)]
-    for level in (2, 1, 0):
-        futures.append(
-            engine.submit(
-                call_of(engine, priority=level, block=True),
-                lambda e, c, level=level: order.append(level),
-                may_wait=False,
-            )
+    futures += [
+        engine.submit(
+            call_of(engine, priority=level, block=True),
+            lambda e, c, level=level: order.append(level),
+            may_wait=False,
         )
+        for level in (2, 1, 0)
+    ]
     held.let_go()
     for future in futures:
         future.result(WAIT)
@@ -181,14 +181,15 @@ def test_blocked_callers_give_up_at_their_deadline(clock, kind):
 
     def block():
         call = call_of(engine, timeout=7.0, block=True)
-        with pytest.raises(ApiTimeoutError, match="7 s") as caught:
+        try:
             if kind == "run":
                 engine.run(call, held)
             else:
                 future = engine.submit(call, held, may_wait=kind == "submit")
                 taken_in.set()
                 future.result(WAIT)
-        errors.append(caught.value)
+        except ApiTimeoutError as error:
+            errors.append(str(error))
 
     thread = threading.Thread(target=block)
     thread.start()
@@ -199,6 +200,7 @@ def test_blocked_callers_give_up_at_their_deadline(clock, kind):
     clock.advance(7.0)
     thread.join(WAIT)
     assert len(errors) == 1
+    assert "7 s" in errors[0]
     held.let_go()
     assert queued.result(WAIT) == "done"
     assert engine.admission.active == 0

@@ -199,9 +199,11 @@ def test_redirects_on_the_same_host_keep_method_and_body(http):
 def test_no_key_goes_to_another_host(http, status):
     with faults.FaultServer(then=faults.answer(JSON)) as other:
         there = f"{other.url}/v1/x?token=sk-secret"
-        with faults.FaultServer([faults.redirect(status, there)]) as server:
-            with pytest.raises(InvalidResponseError, match="redirect") as caught:
-                send(http, server.url)
+        with (
+            faults.FaultServer([faults.redirect(status, there)]) as server,
+            pytest.raises(InvalidResponseError, match="redirect") as caught,
+        ):
+            send(http, server.url)
         assert not other.requests
     assert f"{other.url}/v1/x" in str(caught.value)
     assert "sk-secret" not in str(caught.value)
@@ -209,24 +211,30 @@ def test_no_key_goes_to_another_host(http, status):
 
 @pytest.mark.parametrize("status", [301, 302, 303])
 def test_redirects_that_would_change_the_request_are_refused(http, status):
-    with faults.FaultServer([faults.redirect(status, "/v2")]) as server:
-        with pytest.raises(InvalidResponseError, match="api_base"):
-            send(http, server.url)
+    with (
+        faults.FaultServer([faults.redirect(status, "/v2")]) as server,
+        pytest.raises(InvalidResponseError, match="api_base"),
+    ):
+        send(http, server.url)
     assert len(server.requests) == 1
 
 
 def test_redirects_end(http):
-    with faults.FaultServer(then=faults.redirect(307, "/again")) as server:
-        with pytest.raises(InvalidResponseError, match="redirects"):
-            send(http, server.url)
+    with (
+        faults.FaultServer(then=faults.redirect(307, "/again")) as server,
+        pytest.raises(InvalidResponseError, match="redirects"),
+    ):
+        send(http, server.url)
     assert len(server.requests) == 4
 
 
 def test_an_endless_answer_is_cut(http, monkeypatch):
     monkeypatch.setattr("api_backends.engine.transport.BODY_LIMIT", 1 << 20)
-    with faults.FaultServer(then=faults.answer(b"x" * (3 << 20))) as server:
-        with pytest.raises(InvalidResponseError, match="1 MiB"):
-            send(http, server.url)
+    with (
+        faults.FaultServer(then=faults.answer(b"x" * (3 << 20))) as server,
+        pytest.raises(InvalidResponseError, match="1 MiB"),
+    ):
+        send(http, server.url)
 
 
 # --- streams -------------------------------------------------------------------------------------
@@ -336,11 +344,11 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch):
 
 
 def test_a_session_s_adapters_are_used():
-    class Recorder(requests.adapters.HTTPAdapter):
-        urls: list[str] = []
+    urls = []
 
+    class Recorder(requests.adapters.HTTPAdapter):
         def send(self, request, **options):
-            self.urls.append(request.url)
+            urls.append(request.url)
             assert request.headers["authorization"] == "Bearer sk-secret"
             return super().send(request, **options)
 
@@ -349,6 +357,6 @@ def test_a_session_s_adapters_are_used():
     transport = HttpTransport(SYSTEM_CLOCK, session)
     with faults.FaultServer(then=faults.answer(JSON)) as server:
         assert send(transport, server.url).body == b'{"answer": [1, 2, 3]}'
-    assert Recorder.urls == [server.url + "/v1/x"]
+    assert urls == [server.url + "/v1/x"]
     transport.close()
     session.close()
