@@ -118,8 +118,13 @@ class ChatStream:
         try:
             while not self._pending and not self._ended:
                 self._advance()
-        except StreamInterruptedError as error:
-            error.partial = self._reader.response()
+        except ApiError as error:
+            if self._pending:
+                # What came with the first chunk is trouble in mid-stream, as if it came later.
+                self._error = self._interrupted(error)
+                return self
+            if isinstance(error, StreamInterruptedError):
+                error.partial = self._reader.response()
             self._http.close()
             raise
         except BaseException:
@@ -131,6 +136,8 @@ class ChatStream:
         """Read on until there is a chunk; False at the end."""
         while not self._pending:
             if self._error is not None:
+                if self.lease is not None and not self.lease.is_over:
+                    self.lease.failed(self._error)
                 try:
                     raise self._error
                 finally:
