@@ -14,6 +14,7 @@ from .registry import (
     find_compatible_backend,
     get_available_backends,
     get_backend,
+    suggest_models,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "find_compatible_backend",
     "get_available_backends",
     "get_backend",
+    "suggest_models",
     "types",
 ]
 

@@ -173,10 +173,10 @@ class ChatStream:
             try:
                 event = decode(data)
             except ValueError as error:
-                if not piece:  # what the parser had left over: the stream was cut there
+                if not piece:
                     raise StreamInterruptedError(
                         "the stream ended in the middle of an event: take `partial`, or ask again"
-                    ) from error
+                    ) from None
                 raise InvalidResponseError(
                     f"an event of the stream is not JSON ({error}): {data[:120]!r}"
                 ) from error

@@ -14,6 +14,8 @@ from .engine.engine import Engine
 from .engine.retry import RetryBudget
 from .engine.transport import HttpTransport
 from .errors import ConfigurationError, MissingCredentialsError
+from .prices import PriceList
+from .rate_limits import RateLimit, read_rate_limits
 from .settings import (
     Identity,
     Settings,
@@ -24,6 +26,7 @@ from .settings import (
     rank,
     secret,
 )
+from .types import Usage
 
 if TYPE_CHECKING:
     import requests
@@ -39,11 +42,15 @@ class EndpointSet:
 
     name: ClassVar[str]
     needs_key: ClassVar[bool]
+    price_list: ClassVar[str] = ""
+    """The section of prices.json with its prices, if it is not called as it is."""
 
     def __init__(
         self, settings: Settings, clock: Clock, session: requests.Session | None = None
     ) -> None:
         self._settings = settings
+        self.prices = PriceList(self.price_list or self.name, settings.prices)
+        self.latest_headers: dict[str, Mapping[str, str]] = {}  # of the last answer, by endpoint
         self.clock = clock
         self._pool = EndpointPool(settings.strategy, clock.random)
         self._engine = Engine(
@@ -191,6 +198,7 @@ class EndpointSet:
         with self._engine.admission.lock:
             self._pool.get(endpoint_id)
             del self._pool.endpoints[endpoint_id]
+            self.latest_headers.pop(endpoint_id, None)
         self._engine.admission.dispatch()
 
     def list_endpoints(self) -> list[str]:
@@ -323,6 +331,43 @@ class EndpointSet:
     @max_retry_delay.setter
     def max_retry_delay(self, value: float) -> None:
         self._set_retry(max_retry_delay=value)
+
+    def get_rate_limits(self, endpoint_id: str | None = None) -> dict[str, RateLimit]:
+        """Return what the provider's last answer said of its rate limits; {} if nothing.
+
+        Args:
+            endpoint_id: Whose; those of the endpoint that answered last if None.
+
+        Returns:
+            A `RateLimit` for each of what is limited ("requests", "tokens", …).
+        """
+        latest = self.latest_headers
+        if endpoint_id is not None:
+            self._pool.get(endpoint_id)
+            headers = latest.get(endpoint_id)
+        else:
+            headers = next(iter(reversed(list(latest.values()))), None)
+        return read_rate_limits(headers or {}, self.clock.wall())
+
+    def estimate_cost(
+        self,
+        model: str,
+        prompt_tokens: int,
+        completion_tokens: int = 0,
+        cached_tokens: int = 0,
+    ) -> float | None:
+        """Return what an answer costs by list price, in USD; None where no price is known.
+
+        Args:
+            model: The model's name.
+            prompt_tokens: Tokens read, those from a cache included.
+            completion_tokens: Tokens written.
+            cached_tokens: How many of those read came from the provider's cache.
+        """
+        price = self.prices.find(model)
+        total = prompt_tokens + completion_tokens
+        usage = Usage(prompt_tokens, completion_tokens, total, cached_tokens)
+        return None if price is None else price.cost(usage)
 
     # -- statistics and end -----------------------------------------------------------------------
 

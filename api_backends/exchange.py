@@ -13,8 +13,9 @@ from .engine.credentials import Secret, redact
 from .engine.json_codec import decode
 from .engine.retry import retry_after_seconds
 from .errors import ApiError, ConfigurationError, InvalidRequestError, InvalidResponseError
+from .prices import cache_writes
 from .settings import check_number, secret
-from .types import ChatCompletionResponse
+from .types import ChatCompletionResponse, StreamChunk, Usage
 
 if TYPE_CHECKING:
     from .base import BaseApiBackend
@@ -132,6 +133,7 @@ class Exchange:
         "_path",
         "_server_request_id",
         "call",
+        "decode",
         "endpoint_id",
         "is_raw",
         "model",
@@ -158,6 +160,7 @@ class Exchange:
         self._server_request_id = ""
         self.call = call
         self.model = model
+        self.decode: Callable[[bytes], Any] = decode
         self.read: Callable[[Any], Any] = backend.read_chat
         # For a stream that comes whole; `read` may be that of the provider's own JSON.
         self.read_answer: Callable[[Any], ChatCompletionResponse] = backend.read_chat
@@ -209,6 +212,7 @@ class Exchange:
                     self._read_whole,
                     self.fill_in,
                     partial(self._complete, endpoint),
+                    self.estimate,
                 )
                 return stream.prime()
         except ApiError as error:
@@ -227,7 +231,20 @@ class Exchange:
         answer.latency = call.latency or backend.clock.now() - call.started
         if not answer.model and self.model:
             answer.model = self.model
+        usage = answer.usage
+        if usage and usage.cost is None:
+            self.estimate(usage, answer)
         return answer
+
+    def estimate(self, usage: Usage, answer: ChatCompletionResponse | StreamChunk) -> None:
+        """Write the cost of an answer into its usage, where the price is known.
+
+        The provider bills what was asked for; it answers under that name or a more exact one.
+        """
+        price = self._backend.prices.find(answer.model, self.model)
+        if price is not None:
+            written = 0 if price.cache_write is None else cache_writes(answer.raw)
+            usage.cost = price.cost(usage, written)
 
     def _url(self, endpoint: Endpoint) -> str:
         return endpoint.url + self._path
@@ -244,11 +261,12 @@ class Exchange:
 
     def _note(self, endpoint: Endpoint, headers: Mapping[str, str]) -> None:
         self.endpoint_id = endpoint.id
+        self._backend.latest_headers[endpoint.id] = headers
         self._server_request_id = headers.get("x-request-id") or headers.get("request-id") or ""
 
     def _parsed(self, body: bytes, status: int, headers: Mapping[str, str]) -> Any:
         try:
-            return decode(body)
+            return self.decode(body)
         except ValueError:
             if body.lstrip()[:1] == b"<":
                 raise self._error(status, headers, body) from None
@@ -261,7 +279,7 @@ class Exchange:
 
     def _read_whole(self, body: bytes) -> tuple[ChatCompletionResponse, list[Any]]:
         raw = self._parsed(body, 200, {})
-        response = self.read_answer(raw)
+        response = self.fill_in(self.read_answer(raw))
         return response, [raw] if self.is_raw else self._backend.chunks_of(response)
 
     def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> ApiError:

@@ -9,6 +9,7 @@ from .capabilities import Capabilities
 from .errors import ApiError, InvalidRequestError
 from .protocols.openai import OpenAICompatible
 from .protocols.openai_audio import AudioRoutes
+from .token_counting import TokenCounting
 
 __all__ = ["Groq"]
 
@@ -23,7 +24,7 @@ _CATEGORIES = (
 )
 
 
-class Groq(AudioRoutes, OpenAICompatible):
+class Groq(TokenCounting, AudioRoutes, OpenAICompatible):
     """Groq's API. https://console.groq.com/docs/api-reference."""
 
     name = "groq"
@@ -57,6 +58,7 @@ class Groq(AudioRoutes, OpenAICompatible):
         transcription=True,
         speech=True,
         list_models=True,
+        token_counting=True,
         rate_limits=True,
     )
 
@@ -99,6 +101,12 @@ class Groq(AudioRoutes, OpenAICompatible):
             error.message += f" The model had written: {written[:200]!r}"
             error.args = (error.message,)
         return error
+
+    def get_usage_stats(self) -> dict[str, Any]:
+        """Return what has been used so far: requests, tokens, cost in USD (None if not known)."""
+        stats = self.get_stats()
+        names = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "cost")
+        return {"total_requests": stats["total_requests"], **{name: stats[name] for name in names}}
 
     def read_models(self, raw: Any) -> list[dict[str, Any]]:
         """Read the list of models; each gets a `category` (chat, vision, transcription, …)."""

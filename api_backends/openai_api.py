@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from .capabilities import Capabilities
+from .openai_batches import BatchRoutes
+from .openai_conversations import Conversations
 from .openai_responses import ResponsesRoutes
 from .protocols.openai import OpenAICompatible
 from .protocols.openai_audio import AudioRoutes
-from .protocols.openai_files import FileRoutes
+from .protocols.openai_completions import CompletionRoutes
 from .protocols.openai_images import ImageRoutes
+from .protocols.openai_moderation import ModerationRoutes
+from .token_counting import TokenCounting
 
 __all__ = ["MODEL_PATTERNS", "OpenAI"]
 
@@ -19,7 +23,17 @@ MODEL_PATTERNS = (
 )  # fmt: skip
 
 
-class OpenAI(ResponsesRoutes, AudioRoutes, ImageRoutes, FileRoutes, OpenAICompatible):
+class OpenAI(
+    Conversations,
+    TokenCounting,
+    ResponsesRoutes,
+    AudioRoutes,
+    ImageRoutes,
+    BatchRoutes,
+    ModerationRoutes,
+    CompletionRoutes,
+    OpenAICompatible,
+):
     """OpenAI's API, or anything that speaks it. https://platform.openai.com/docs/api-reference."""
 
     name = "openai"
@@ -44,6 +58,11 @@ class OpenAI(ResponsesRoutes, AudioRoutes, ImageRoutes, FileRoutes, OpenAICompat
         transcription=True,
         speech=True,
         images=True,
+        moderation=True,
+        completions=True,
         files=True,
+        batches=True,
+        token_counting=True,
+        rate_limits=True,
         list_models=True,
     )

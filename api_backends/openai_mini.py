@@ -20,6 +20,7 @@ class OpenAIMini(AudioRoutes, ImageRoutes, FileUpload, OpenAICompatible):
     """  # noqa: D205
 
     name = "openai_mini"
+    price_list = "openai"
     default_url = "https://api.openai.com/v1"
     key_names = ("openai_mini_api_key", "openai_api_key")
     key_env = ("OPENAI_API_KEY",)

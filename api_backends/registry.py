@@ -18,6 +18,7 @@ __all__ = [
     "get_available_backends",
     "get_backend",
     "is_built",
+    "suggest_models",
 ]
 
 
@@ -92,6 +93,13 @@ def create_api_backend(
 ) -> BaseApiBackend:
     """Make a back end by name; see `get_backend` and the back end's own class."""
     return get_backend(name)(resources=resources, metadata=metadata)
+
+
+def suggest_models(model: str) -> list[str]:
+    """Return up to three known models whose names come nearest to `model`: "did you mean"."""
+    from .context_windows import nearest_models
+
+    return nearest_models(model, tuple(row.name for row in ROWS))
 
 
 def find_compatible_backend(

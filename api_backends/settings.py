@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -17,6 +16,7 @@ from .engine.credentials import Secret, find_setting
 from .engine.endpoints import STRATEGIES
 from .engine.retry import RetryPolicy
 from .errors import ConfigurationError
+from .prices import Price, read_prices
 
 __all__ = ["Identity", "Settings", "base_url", "check_number", "suggestion"]
 
@@ -54,7 +54,9 @@ ENDPOINT_KEYS = (
 
 _OWN_SUFFIXES = ("api_key", "api_token", "api_url", "base_url", "model")
 # Keys of other back ends that don't begin with their registered name.
-_FOREIGN_KEYS = frozenset({"anthropic_api_key", "google_api_key", "s3cfg", "s3_endpoint_url"})
+_FOREIGN_KEYS = frozenset(
+    {"anthropic_api_key", "claude_betas", "google_api_key", "s3cfg", "s3_endpoint_url"}
+)
 _FOREIGN_PREFIXES = ("sample", "hf")
 
 DEFAULT_TIMEOUT = 300.0
@@ -99,6 +101,7 @@ class Settings:
     strategy: str = "round-robin"
     api_keys: tuple[Secret, ...] = ()
     endpoints: tuple[dict[str, Any], ...] = ()
+    prices: dict[str, Price] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -144,6 +147,7 @@ class Settings:
             strategy=strategy(values.get("endpoint_selection_strategy", "round-robin")),
             api_keys=_keys(values.get("api_keys")),
             endpoints=_endpoints(values.get("endpoints"), identity.extra_keys),
+            prices=read_prices(values.get("prices")),
         )
 
 
@@ -177,6 +181,8 @@ def snake_case(name: str) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or the known names."""
+    import difflib
+
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"

@@ -302,7 +302,8 @@ class Batcher:
         for place in order:
             length = len(texts[place])
             cost = longest * (len(places) + 1) if runner.padded else tokens + length
-            if places and cost > budget:
+            alike = runner.mixed or length == longest
+            if places and (cost > budget or not alike):
                 call.units.append(_unit(call, places, texts, longest, tokens))
                 places, tokens = [], 0
             if not places:
@@ -333,9 +334,7 @@ class Batcher:
         taken: set[int] = set()
         for each in candidates:
             unit = each.units[0]
-            if runner.padded and not 0.7 * first.longest - 4 <= unit.longest <= (
-                1.4 * first.longest + 4
-            ):
+            if not self._goes_with(first.longest, unit.longest):
                 break
             longest_then = max(longest, unit.longest)
             size = texts + len(unit.texts)
@@ -350,6 +349,12 @@ class Batcher:
                 unit.call.units.clear()
             batch.sort(key=lambda unit: -unit.longest)
         return batch
+
+    def _goes_with(self, length: int, other: int) -> bool:
+        """Return whether padding texts of one length to the other wastes little."""
+        if not self._runner.mixed:
+            return length == other
+        return not self._runner.padded or 0.7 * length - 4 <= other <= 1.4 * length + 4
 
     def _fair_budget(self, first: _Unit) -> int:
         """Return the tokens of the next batch: less than all, where the device has more hands."""

@@ -26,6 +26,10 @@ _HUB_SKIPPED = ["onnx/*", "openvino/*", "*/onnx/*", "coreml/*"]
 _LARGEST_HEADER = 100_000_000  # the limit that safetensors itself sets
 
 
+class _DamageError(ValueError):
+    """What is wrong with a file of weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A model's files on this disk: its name, folder, config.json and weight files."""
@@ -45,7 +49,10 @@ class Checkpoint:
 
 
 def find_checkpoint(
-    model: str, *, revision: str | None = None, local_files_only: bool | None = None
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    local_files_only: bool | None = None,
 ) -> Checkpoint:
     """Return the files of `model`, fetched from the hub if they are nowhere on this disk.
 
@@ -59,9 +66,7 @@ def find_checkpoint(
         ModelNotFoundError: The hub has no such model, or it isn't on this disk.
         ApiConnectionError: The hub can't be reached.
     """
-    if not isinstance(model, (str, os.PathLike)) or not str(model).strip():
-        raise ConfigurationError(f"model: expected a folder or a hub id, got {model!r}")
-    name = os.fspath(model).strip()
+    name = _name(model)
     bundled = next((each for each in bundled_models() if name in each.names), None)
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -93,6 +98,12 @@ def _installed_folder(bundled: BundledModel) -> Path | None:
         ):
             return folder.resolve()
     return None
+
+
+def _name(model: Any) -> str:
+    if not isinstance(model, (str, os.PathLike)) or not os.fspath(model).strip():
+        raise ConfigurationError(f"model: expected a folder or a hub id, got {model!r}")
+    return str(os.fspath(model)).strip()
 
 
 def _fetch(
@@ -202,11 +213,13 @@ def _check_safetensors(path: Path) -> None:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if not 2 <= length <= min(size, _LARGEST_HEADER):
-                raise ValueError("it does not start with a safetensors header")
+                raise _DamageError("it does not start with a safetensors header")
             header = json.loads(stream.read(length))
         ends = [int(each["data_offsets"][1]) for key, each in header.items() if key[:2] != "__"]
         if 8 + length + max(ends, default=0) != size:
-            raise ValueError(f"it should be {8 + length + max(ends, default=0)} bytes, not {size}")
+            raise _DamageError(
+                f"it should be {8 + length + max(ends, default=0)} bytes, not {size}"
+            )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(
             f"model: {path} is damaged ({error}): delete it and download it again"

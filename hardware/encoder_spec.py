@@ -9,12 +9,14 @@ of a pooling configuration are read: `pooling_mode_mean_tokens: true` and `pooli
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import ConfigurationError
 
-from .checkpoints import Checkpoint
 from .models import ModelEntry, mapped_models
+
+if TYPE_CHECKING:
+    from .checkpoints import Checkpoint
 
 __all__ = ["EncoderSpec", "read_encoder_spec"]
 
@@ -153,9 +155,8 @@ def _max_length(checkpoint: Checkpoint, entry: ModelEntry) -> int:
         limits.append(positions - reserved)
     sentence = checkpoint.read_json("sentence_bert_config.json") or {}
     tokenizer = checkpoint.read_json("tokenizer_config.json") or {}
-    for value in (sentence.get("max_seq_length"), tokenizer.get("model_max_length")):
-        if isinstance(value, (int, float)) and 0 < value < _NO_LIMIT:
-            limits.append(int(value))
+    named = (sentence.get("max_seq_length"), tokenizer.get("model_max_length"))
+    limits += [int(n) for n in named if isinstance(n, (int, float)) and 0 < n < _NO_LIMIT]
     return min(limits, default=512)
 
 

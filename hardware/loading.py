@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import ConfigurationError
 
@@ -12,11 +12,12 @@ from .backends.base import choose_precision, load_backend
 from .checkpoints import find_checkpoint
 from .devices import Device, resolve_device
 from .encoder_spec import find_entry
-from .local_model import LocalModel
 
 if TYPE_CHECKING:
     import os
     from weakref import WeakValueDictionary
+
+    from .local_model import LocalModel
 
 __all__ = ["load"]
 
@@ -67,14 +68,11 @@ def load(
         raise ConfigurationError(
             f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}"
         )
-    if not isinstance(queue_size, int) or queue_size < 1:
-        raise ConfigurationError(f"queue_size: expected a whole number from 1, got {queue_size!r}")
+    _check_queue_size(queue_size)
     place = device if isinstance(device, Device) else resolve_device(device)
     load_backend(place)
     chosen = choose_precision(place, precision)
-    checkpoint = find_checkpoint(
-        str(model) if model else "", revision=revision, local_files_only=local_files_only
-    )
+    checkpoint = find_checkpoint(model, revision=revision, local_files_only=local_files_only)
     entry = find_entry(checkpoint)
     why_not = entry.devices.get(place.kind, "it was never tried")
     if why_not:
@@ -91,3 +89,8 @@ def load(
             found = _registry()[key] = made
         found._users += 1  # noqa: SLF001
     return found
+
+
+def _check_queue_size(queue_size: Any) -> None:
+    if not isinstance(queue_size, int) or isinstance(queue_size, bool) or queue_size < 1:
+        raise ConfigurationError(f"queue_size: expected a whole number from 1, got {queue_size!r}")

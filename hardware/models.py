@@ -43,6 +43,8 @@ class ModelEntry:
         pooling: How tokens become one vector, where the checkpoint itself doesn't say.
         dimensions: Key of config.json with the length of a vector.
         positions_after_padding: Positions are counted from the padding token's id on (RoBERTa).
+        padding_matters: The padding beside a text changes its vector, mask or not: its batches
+            hold texts of one length.
         packed_layout: Where its weights are, for types that the packed forward covers.
         devices: Kind of device to "" (it runs) or the reason why it doesn't.
     """
@@ -55,6 +57,7 @@ class ModelEntry:
     pooling: str
     dimensions: str
     positions_after_padding: bool
+    padding_matters: bool
     packed_layout: PackedLayout | None
     devices: dict[str, str]
 
@@ -146,6 +149,7 @@ def _entry(name: str, data: dict[str, Any], layouts: dict[str, PackedLayout]) ->
         pooling=data["pooling"],
         dimensions=data["dimensions"],
         positions_after_padding=data.get("first_position") == "after_padding_id",
+        padding_matters=bool(data.get("padding_matters")),
         packed_layout=layouts.get(data.get("packed_layout", "")),
         devices={kind: "" if can is True else str(can) for kind, can in data["devices"].items()},
     )

@@ -5,6 +5,7 @@ The functions and structures are those of NVML: https://docs.nvidia.com/deploy/n
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from dataclasses import dataclass
@@ -60,10 +61,8 @@ def _in_wsl() -> bool:
 
 def _open_library() -> ctypes.CDLL | None:
     for name in _LIBRARIES:
-        try:
+        with contextlib.suppress(OSError):  # not installed under this name
             return ctypes.CDLL(name)
-        except OSError:
-            continue
     return None
 
 

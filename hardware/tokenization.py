@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import ConfigurationError, ContextLengthError, InvalidRequestError
 
 from .devices import LOCAL_EXTRA, OPENVINO_EXTRA
-from .encoder_spec import EncoderSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .encoder_spec import EncoderSpec
 
 __all__ = ["TextTokenizer"]
 

@@ -6,6 +6,7 @@ All of them look alike to the router: called with data, they answer or raise an 
 from __future__ import annotations
 
 import asyncio
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +15,7 @@ from api_backends.errors import ApiError, ConfigurationError, InvalidRequestErro
 
 if TYPE_CHECKING:
     from api_backends.base import BaseApiBackend
+    from hardware import LocalModel
 
 __all__ = ["BackendEndpoint", "CallableEndpoint", "Endpoint", "LocalEndpoint"]
 
@@ -49,6 +51,9 @@ class Endpoint(ABC):
         """Say whether this can answer now; may ask the network."""
         return self.needs() is None
 
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Give up what this holds for itself alone."""
+
     def describe(self) -> dict[str, Any]:
         """Return what may be shown of it."""
         return {"model": self.model, "type": self.type, "kind": self.kind, "needs": self.needs()}
@@ -63,11 +68,24 @@ class LocalEndpoint(Endpoint):
     def __init__(self, model: str, endpoint_type: str, options: Mapping[str, Any]) -> None:
         super().__init__(model, endpoint_type)
         self._options = dict(options)
+        self._lock = threading.Lock()
+        self._loaded: LocalModel | None = None
 
-    def _load(self) -> Any:
-        import hardware
+    def _load(self) -> LocalModel:
+        with self._lock:
+            if self._loaded is None:
+                import hardware
 
-        return hardware.load(self.model, self.type, **self._options)
+                # Cheap: the weights themselves are read by the first call.
+                self._loaded = hardware.load(self.model, self.type, **self._options)
+            return self._loaded
+
+    def close(self) -> None:
+        """Give the model up; its memory is freed with its last user."""
+        with self._lock:
+            loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.close()
 
     def call(self, data: Any, options: dict[str, Any]) -> Any:
         """Run the model."""

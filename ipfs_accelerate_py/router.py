@@ -196,8 +196,9 @@ class Router:
                 raise ConfigurationError(
                     f"endpoint_type: {model!r} has no endpoint {endpoint_type!r}; it has {known}"
                 )
-            added.pop(name, None)
-            made.pop(name, None)
+            for endpoint in (added.pop(name, None), made.pop(name, None)):
+                if endpoint is not None:
+                    endpoint.close()
 
     def known(self) -> dict[str, list[Endpoint]]:
         """Return the endpoints that were added or used so far, by model."""
@@ -211,11 +212,14 @@ class Router:
             }
 
     def close(self) -> None:
-        """Close every back end that was made here."""
+        """Close every back end and give up every local model that was opened here."""
         with self._lock:
             backends = list(self._backends.values())
+            endpoints = [e for by_type in self._endpoints.values() for e in by_type.values()]
             self._backends.clear()
             self._endpoints.clear()
+        for endpoint in endpoints:
+            endpoint.close()
         for backend in backends:
             backend.close()
 

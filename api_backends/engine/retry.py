@@ -14,7 +14,13 @@ from ..errors import (
     ApiTimeoutError,
 )
 
-__all__ = ["RetryBudget", "RetryPolicy", "is_retryable", "retry_after_seconds"]
+__all__ = [
+    "RetryBudget",
+    "RetryPolicy",
+    "is_retryable",
+    "reset_seconds",
+    "retry_after_seconds",
+]
 
 RETRIED_STATUSES = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 
@@ -135,7 +141,7 @@ def _date_seconds(text: str, wall: float) -> float | None:
         return None
 
 
-def _reset_seconds(text: str, wall: float) -> float | None:
+def reset_seconds(text: str, wall: float) -> float | None:
     """Read a rate-limit reset: a duration, seconds, a date, or an epoch in s or ms."""
     number = _number(text)
     if number is None:
@@ -156,7 +162,7 @@ def _exhausted_resets(headers: Mapping[str, str], wall: float) -> Iterable[float
             continue
         remaining = headers.get(re.sub("reset", "remaining", name, flags=re.IGNORECASE))
         left = _number(remaining.strip()) if remaining is not None else 0.0
-        seconds = _reset_seconds(value, wall)
+        seconds = reset_seconds(value, wall)
         if seconds is not None and (left is None or left < 1):
             yield seconds
 
@@ -176,7 +182,7 @@ def retry_after_seconds(headers: Mapping[str, str], wall: float) -> float | None
     after = headers.get("retry-after")
     if after is not None:
         seconds = _number(after.strip())
-        waits.append(seconds if seconds is not None else _reset_seconds(after, wall))
+        waits.append(seconds if seconds is not None else reset_seconds(after, wall))
     milliseconds = headers.get("retry-after-ms")
     if milliseconds is not None:
         number = _number(milliseconds.strip())

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..base import BaseApiBackend
 from ..capabilities import Capabilities
-from ..errors import ApiError, InvalidResponseError
+from ..context_windows import nearest_models
+from ..errors import ApiError, InvalidResponseError, ModelNotFoundError
 from ..options import check_options
 from .openai_chat import chat_body, read_chat
 from .openai_embeddings import embeddings_body, read_embeddings
@@ -72,7 +73,13 @@ class OpenAICompatible(BaseApiBackend):
         self, status: int, headers: Mapping[str, str], body: Any, model: str | None
     ) -> ApiError:
         """Read OpenAI's error, in whatever dialect."""
-        return error_from(status, headers, body, backend=self.name, model=model)
+        error = error_from(status, headers, body, backend=self.name, model=model)
+        if isinstance(error, ModelNotFoundError) and model:
+            near = nearest_models(model, (self.price_list or self.name,))
+            if near and near[0] != model:
+                error.message += f" Did you mean {near[0]!r}?"
+                error.args = (error.message,)
+        return error
 
     def embeddings_path(self, model: str | None) -> str:
         """Return the route of an embeddings request."""

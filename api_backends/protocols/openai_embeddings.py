@@ -123,7 +123,8 @@ def _array(vectors: list[Any], backend: str) -> npt.NDArray[np.float32]:
                 raise _bad(f"vector {place} is not base64 of float32", backend, None) from error
         else:
             try:
-                row = np.asarray(vector, dtype=np.float32)
+                with np.errstate(over="ignore"):  # becomes infinity, which is refused below
+                    row = np.asarray(vector, dtype=np.float32)
             except (TypeError, ValueError, OverflowError) as error:
                 raise _bad(f"vector {place} is not a list of numbers", backend, None) from error
         if row.ndim != 1 or not row.size:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ..devices import Device
-    from ..encoder_spec import EncoderSpec
+    from hardware.devices import Device
+    from hardware.encoder_spec import EncoderSpec
 
 __all__ = ["DeviceBackend", "Runner", "TokenBatch", "choose_precision", "load_backend"]
 
@@ -25,11 +25,13 @@ class Runner(Protocol):
     """A model's weights on one device. One thread at a time calls it.
 
     Attributes:
+        mixed: Whether texts of different lengths may share a batch.
         padded: Whether a batch costs its longest text times its number of texts.
         parallel: How many started batches the device works on at once.
         token_budget: Tokens (padding included, where padded) of the largest sensible batch.
     """
 
+    mixed: bool
     padded: bool
     parallel: int
     token_budget: int

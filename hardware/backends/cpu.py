@@ -6,13 +6,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from api_backends.errors import ConfigurationError
+from hardware.devices import LOCAL_EXTRA
 
-from ..devices import LOCAL_EXTRA
 from .torch_runner import TorchRunner, padded_forward, read_tensors, torch_dtype
 
 if TYPE_CHECKING:
-    from ..devices import Device
-    from ..encoder_spec import EncoderSpec
+    from hardware.devices import Device
+    from hardware.encoder_spec import EncoderSpec
 
 __all__ = ["BACKEND"]
 
@@ -49,6 +49,7 @@ class _Processor:
             )
         return TorchRunner(
             padded_forward(spec, "cpu", precision),
+            mixed=not spec.entry.padding_matters,
             padded=True,
             token_budget=_BUDGET,
             after_fork=_single_thread,

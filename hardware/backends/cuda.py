@@ -7,13 +7,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import ApiError, ConfigurationError
+from hardware.devices import LOCAL_EXTRA
 
-from ..devices import LOCAL_EXTRA
 from .torch_runner import TorchRunner, padded_forward
 
 if TYPE_CHECKING:
-    from ..devices import Device
-    from ..encoder_spec import EncoderSpec
+    from hardware.devices import Device
+    from hardware.encoder_spec import EncoderSpec
+
     from .base import TokenBatch
 
 __all__ = ["BACKEND"]
@@ -56,7 +57,13 @@ class _Cuda:
                 )
             return forward(batch)
 
-        return TorchRunner(here_only, padded=True, token_budget=_BUDGET, after_fork=lambda: None)
+        return TorchRunner(
+            here_only,
+            mixed=not spec.entry.padding_matters,
+            padded=True,
+            token_budget=_BUDGET,
+            after_fork=lambda: None,
+        )
 
 
 BACKEND = _Cuda()

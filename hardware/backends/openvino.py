@@ -7,23 +7,24 @@ model from disk and needs neither torch nor transformers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import BackendClosedError, ConfigurationError
+from hardware.devices import OPENVINO_EXTRA
 
-from ..devices import OPENVINO_EXTRA
 from .torch_runner import pad_batch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
-    from ..devices import Device
-    from ..encoder_spec import EncoderSpec
+    from hardware.devices import Device
+    from hardware.encoder_spec import EncoderSpec
+
     from .base import TokenBatch
 
 __all__ = ["BACKEND", "PRECISION_HINTS"]
@@ -48,9 +49,7 @@ class _OpenVino:
         """Return the checkpoint compiled for `device`, converted first if it never was."""
         from .openvino_conversion import converted_model
 
-        return OpenVinoRunner(
-            converted_model(spec), device.id.partition(":")[2], precision, spec.pad_id
-        )
+        return OpenVinoRunner(converted_model(spec), device.id.partition(":")[2], precision, spec)
 
 
 class OpenVinoRunner:
@@ -60,17 +59,18 @@ class OpenVinoRunner:
         path: The model's .xml file.
         device: OpenVINO's name of the device.
         precision: "fp32", "bf16" or "fp16".
-        pad_id: Token that fills up shorter texts.
+        spec: What the checkpoint is.
     """
 
     padded = True
     token_budget = _BUDGET
 
-    def __init__(self, path: Path, device: str, precision: str, pad_id: int) -> None:
+    def __init__(self, path: Path, device: str, precision: str, spec: EncoderSpec) -> None:
         self._path = path
         self._device = device
         self._precision = precision
-        self._pad_id = pad_id
+        self._pad_id = spec.pad_id
+        self.mixed = not spec.entry.padding_matters
         self._open()
 
     def _open(self) -> None:

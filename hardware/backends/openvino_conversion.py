@@ -13,16 +13,16 @@ import time
 import warnings
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import ApiError, ConfigurationError
-
-from ..devices import LOCAL_EXTRA
-from ..disk_cache import cache_folder, file_sha256, make_folder_once
+from hardware.devices import LOCAL_EXTRA
+from hardware.disk_cache import cache_folder, file_sha256, make_folder_once
 
 if TYPE_CHECKING:
-    from ..encoder_spec import EncoderSpec
+    from pathlib import Path
+
+    from hardware.encoder_spec import EncoderSpec
 
 __all__ = ["converted_model"]
 

@@ -8,7 +8,6 @@ each length together, which needs neither padding nor a mask. The tensors are na
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,11 @@ from torch.nn import functional
 from .pooled_encoder import pool
 
 if TYPE_CHECKING:
-    from ..encoder_spec import EncoderSpec
-    from ..models import PackedLayout
+    from collections.abc import Callable
+
+    from hardware.encoder_spec import EncoderSpec
+    from hardware.models import PackedLayout
+
     from .base import TokenBatch
 
 __all__ = ["PackedEncoder", "read_packed_encoder"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +14,9 @@ import torch
 from api_backends.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from ..encoder_spec import EncoderSpec
+    from collections.abc import Iterator
+
+    from hardware.encoder_spec import EncoderSpec
 
 __all__ = ["PooledEncoder", "load_pooled_encoder", "pool"]
 
@@ -50,7 +51,7 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor | None, mode: str) -> torch.Te
     return total / (count.sqrt() if mode == "mean_sqrt_len_tokens" else count)
 
 
-class PooledEncoder(torch.nn.Module):
+class PooledEncoder(torch.nn.Module):  # type: ignore[misc]
     """A transformers encoder followed by pooling.
 
     Args:
@@ -118,9 +119,11 @@ def load_pooled_encoder(spec: EncoderSpec) -> PooledEncoder:
             f"({', '.join(sorted(lacking)[:3])}…): it is damaged, or of another type",
             model=name,
         )
-    return PooledEncoder(
+    pooled: PooledEncoder = PooledEncoder(
         encoder.float(), spec.pooling, with_types="token_type_ids" in spec.entry.inputs
-    ).eval()
+    )
+    pooled.eval()
+    return pooled
 
 
 @contextlib.contextmanager

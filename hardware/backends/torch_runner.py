@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import BackendClosedError, ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
 
-    from ..encoder_spec import EncoderSpec
+    from hardware.encoder_spec import EncoderSpec
+
     from .base import TokenBatch
 
     Forward = Callable[[TokenBatch], Any]
@@ -29,10 +31,12 @@ class TorchRunner:
         self,
         forward: Forward,
         *,
+        mixed: bool = True,
         padded: bool,
         token_budget: int,
         after_fork: Callable[[], None],
     ) -> None:
+        self.mixed = mixed
         self.padded = padded
         self.token_budget = token_budget
         self._forward: Forward | None = forward
@@ -77,14 +81,15 @@ def read_tensors(spec: EncoderSpec) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     tensors: dict[str, Any] = {}
-    for path in spec.checkpoint.weights:
-        try:
+    try:
+        for path in spec.checkpoint.weights:
             tensors.update(load_file(str(path)))
-        except (SafetensorError, OSError) as error:
-            raise ConfigurationError(
-                f"model: {path} is damaged ({error}): delete it and download it again",
-                model=spec.checkpoint.model,
-            ) from error
+    except (SafetensorError, OSError) as error:
+        raise ConfigurationError(
+            f"model: the weights in {spec.checkpoint.folder} are damaged ({error}): delete them "
+            "and download them again",
+            model=spec.checkpoint.model,
+        ) from error
     return tensors
 
 

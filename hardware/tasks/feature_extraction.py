@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from api_backends.errors import InvalidRequestError
 from api_backends.types import EmbeddingResponse, Usage
-
-from ..backends.base import load_backend
-from ..encoder_spec import read_encoder_spec
-from ..local_model import LocalModel
-from ..tokenization import TextTokenizer
+from hardware.backends.base import load_backend
+from hardware.encoder_spec import read_encoder_spec
+from hardware.local_model import LocalModel
+from hardware.tokenization import TextTokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ..backends.base import Runner
-    from ..batching import Progress
-    from ..checkpoints import Checkpoint
-    from ..devices import Device
+    from hardware.backends.base import Runner
+    from hardware.batching import Progress
+    from hardware.checkpoints import Checkpoint
+    from hardware.devices import Device
 
 __all__ = ["MODEL", "EmbeddingModel"]
 
@@ -93,8 +92,7 @@ class EmbeddingModel(LocalModel):
         del priority
         began = time.perf_counter()
         texts = _check_texts(inputs)
-        if not isinstance(timeout, (int, float)) or not timeout > 0:
-            raise InvalidRequestError(f"timeout: expected seconds above 0, got {timeout!r}")
+        _check_timeout(timeout)
         runs = self._runs()
         tokenizer = self._tokenizer
         if tokenizer is None:
@@ -114,6 +112,11 @@ class EmbeddingModel(LocalModel):
             device=self.device.id,
             precision=self.precision,
         )
+
+
+def _check_timeout(timeout: Any) -> None:
+    if not isinstance(timeout, (int, float)) or not timeout > 0:  # NaN is not above 0 either
+        raise InvalidRequestError(f"timeout: expected seconds above 0, got {timeout!r}")
 
 
 def _check_texts(inputs: str | list[str]) -> list[str]:

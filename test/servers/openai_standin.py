@@ -71,6 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, body: bytes) -> None:
         method, path = self.command, self.path.split("?", 1)[0].rstrip("/")
+        path = path.removeprefix("/openai")  # where Groq has it
         if (method, path) == ("GET", "/health"):
             self._send(200, {"status": "ok"})
             return
