@@ -178,7 +178,7 @@ class ChatStream:
                 if not piece:
                     raise StreamInterruptedError(
                         "the stream ended in the middle of an event: take `partial`, or ask again"
-                    ) from None
+                    ) from error
                 raise InvalidResponseError(
                     f"an event of the stream is not JSON ({error}): {data[:120]!r}"
                 ) from error

@@ -218,7 +218,7 @@ def test_errors_are_of_their_kind() -> None:
             "Shorten",
         ),
         (google_error(400, "Unknown name"), InvalidRequestError, "Unknown name"),
-        ((200, {"content-type": "text/html"}, b"<html>hi</html>"), InvalidResponseError, "web"),
+        (json_answer({"hello": "world"}), InvalidResponseError, "Gemini API"),
     ]
     for reply, kind, words in cases:
         with talking(lambda r, reply=reply: reply) as (backend, _):

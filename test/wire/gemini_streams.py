@@ -54,6 +54,7 @@ def chat_stream(
         whole,
         lambda response: None,
         lambda error: None,
+        lambda usage, chunk: None,
     )
 
 

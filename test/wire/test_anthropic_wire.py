@@ -277,7 +277,7 @@ def played(pieces: list[bytes]) -> tuple[str, ChatCompletionResponse | None, Api
     text = ""
     reader = MessageStreamReader(backend="wire")
     connection = stand_in_connection(pieces)
-    stream = ChatStream(connection, SSEParser(), reader, *[lambda _: None] * 3)
+    stream = ChatStream(connection, SSEParser(), reader, *[lambda *_: None] * 4)
     try:
         stream.prime()
         for chunk in stream:

@@ -16,7 +16,12 @@ from gemini_oracle import expected_answer, expected_error
 from gemini_streams import body_bytes, chat_stream, events_of
 from recordings import exchanges
 
-from api_backends.errors import ApiError, InvalidResponseError, StreamInterruptedError
+from api_backends.errors import (
+    ApiConnectionError,
+    ApiError,
+    InvalidResponseError,
+    StreamInterruptedError,
+)
 from api_backends.protocols.gemini_answer import read_chat
 from api_backends.protocols.gemini_embeddings import read_embeddings
 from api_backends.protocols.gemini_errors import error_from
@@ -252,6 +257,23 @@ def test_a_stream_cut_anywhere_is_whole_or_gives_its_text_so_far(recorded_traffi
                 assert len(found[1]) >= before
                 before = len(found[1])
                 assert found[2]["reason"] in (None, whole[2]["reason"])
+
+
+def test_a_connection_that_breaks_is_never_an_end(recorded_traffic: Path) -> None:
+    for exchange in streams_to_cut(recorded_traffic, 20):
+        data = body_bytes(exchange)
+        for end in range(1, len(data) + 1, 13):
+            said: list[str] = []
+            with pytest.raises((StreamInterruptedError, ApiConnectionError)) as caught:
+                said.extend(
+                    chunk.delta
+                    for chunk in chat_stream([data[:end]], is_framed=True, breaks=True).prime()
+                )
+            if isinstance(caught.value, StreamInterruptedError):
+                assert caught.value.partial is not None
+                assert caught.value.partial.content == "".join(said)
+            else:
+                assert said == []  # nothing had come: the call as such failed
 
 
 def test_chunks_of_any_size_read_the_same(recorded_traffic: Path, seed: int) -> None:
