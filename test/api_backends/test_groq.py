@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import math
 from pathlib import Path
@@ -78,6 +79,17 @@ def test_what_it_does_not_do(server: Any, backend: Any, options: Any) -> None:
     with pytest.raises(InvalidRequestError, match="embed"):
         backend.embed("hi")
     assert server.requests == []
+
+
+def test_more_images_than_it_takes(server: Any, backend: Any) -> None:
+    small = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    data = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(4 * 1024 * 1024)).decode()
+    big = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    for parts, why in (([small] * 6, "6 images"), ([big], "MiB of images")):
+        with pytest.raises(InvalidRequestError, match=why):
+            backend.chat([{"role": "user", "content": parts}])
+    assert backend.chat([{"role": "user", "content": [small] * 5}]).text == "ok"
+    assert len(server.requests) == 1
 
 
 def test_what_the_model_had_written_is_in_the_error(server: Any, backend: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import json
 import math
@@ -11,7 +12,12 @@ from typing import Any
 import pytest
 from servers.recording_server import Recorded, RecordingServer, json_answer, sse_answer
 
-from api_backends import create_api_backend, suggest_models
+from api_backends import (
+    create_api_backend,
+    find_compatible_backend,
+    get_backend,
+    suggest_models,
+)
 from api_backends.errors import (
     ApiTimeoutError,
     ConfigurationError,
@@ -485,3 +491,42 @@ def test_messages_become_items(server: Any, backend: Any) -> None:
         {"role": "assistant", "content": "b"},
         {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["openai", "openai_mini", "groq"])
+def test_every_async_face_takes_what_its_twin_takes(name: str) -> None:
+    kind = get_backend(name)
+    asynchronous = [
+        member
+        for member in dir(kind)
+        if member[0] == "a"
+        and (
+            inspect.iscoroutinefunction(getattr(kind, member))
+            or inspect.isasyncgenfunction(getattr(kind, member))
+        )
+    ]
+    assert {"achat", "atranscribe", "alist_models"} <= set(asynchronous)
+    for member in asynchronous:
+        twin = inspect.signature(getattr(kind, member[1:]))
+        assert inspect.signature(getattr(kind, member)).parameters == twin.parameters, member
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("gpt-4o", "openai"),
+        ("o3-mini", "openai"),
+        ("whisper-1", "openai"),
+        ("llama-3.3-70b-versatile", "groq"),
+        ("openai/gpt-oss-20b", "groq"),
+        ("whisper-large-v3", "groq"),
+    ],
+)
+def test_a_model_finds_its_back_end(model: str, name: str, monkeypatch: Any) -> None:
+    for variable in ("OPENAI_API_KEY", "GROQ_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    found = find_compatible_backend(model, metadata={f"{name}_api_key": KEY})
+    assert found is not None
+    assert found.name == name
+    assert found.is_compatible_model(model)
+    found.close()
