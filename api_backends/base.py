@@ -31,7 +31,7 @@ from .settings import Settings
 from .translation import Translation
 from .types import ChatCompletionResponse, EmbeddingResponse, StreamChunk
 
-__all__ = ["BaseApiBackend"]
+__all__ = ["BaseApiBackend", "checked_texts"]
 
 T = TypeVar("T")
 Messages = str | Sequence[Any]
@@ -160,7 +160,7 @@ class BaseApiBackend(Routes, Translation):
     def _embed_exchange(
         self, texts: str | Sequence[str], model: str | None, options: dict[str, Any]
     ) -> Exchange:
-        listed = _checked_texts(texts)
+        listed = checked_texts(texts)
         model = self._model(model, lambda: self.default_embedding_model)
         control = split_options(options)
         body = self.embeddings_body(listed, model, options)
@@ -219,8 +219,6 @@ class BaseApiBackend(Routes, Translation):
             raise InvalidRequestError(
                 f"data: {type(data).__name__} given; it is the provider's JSON body as a dictionary"
             )
-        if stream:
-            data = {**data, "stream": True}
         if api_key is not None:
             options["api_key"] = api_key
         path = options.pop("path", None)
@@ -231,7 +229,8 @@ class BaseApiBackend(Routes, Translation):
             )
         model = data.get("model")
         path = path or self.chat_path(model, stream=stream)
-        exchange = self._exchange(path, dict(data), control, model, stream=stream)
+        body = self.raw_body(data, stream=stream)
+        exchange = self._exchange(path, body, control, model, stream=stream)
         exchange.read = _checked_object
         exchange.is_raw = True
         exchange.reader = lambda body: RawReader(self.stream_reader(body))
@@ -400,7 +399,12 @@ def _checked_object(raw: Any) -> dict[str, Any]:
     return raw
 
 
-def _checked_texts(texts: Any) -> list[str]:
+def checked_texts(texts: Any) -> list[str]:
+    """Return the texts to embed as a list, one text as a list of one.
+
+    Raises:
+        InvalidRequestError: There is none, or one is no text.
+    """
     listed = [texts] if isinstance(texts, str) else texts
     if not isinstance(listed, Sequence) or isinstance(listed, (bytes, bytearray)) or not listed:
         raise InvalidRequestError(f"texts: {texts!r:.80}; give a string, or a list of at least one")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .engine.json_codec import decode
 from .errors import ApiError, InvalidResponseError, StreamInterruptedError
-from .types import ChatCompletionResponse, StreamChunk, Usage
+from .types import ChatCompletionResponse, StreamChunk
 
 if TYPE_CHECKING:
     from .engine.engine import Lease
@@ -72,7 +72,6 @@ class ChatStream:
         whole: Callable[[bytes], tuple[ChatCompletionResponse, list[StreamChunk]]],
         fill_in: Callable[[ChatCompletionResponse], None],
         complete: Callable[[ApiError], None],
-        estimate: Callable[[Usage, StreamChunk], None],
     ) -> None:
         self._http = http
         self._pieces = http.pieces()
@@ -81,7 +80,6 @@ class ChatStream:
         self._whole = whole
         self._fill_in = fill_in
         self._complete = complete
-        self._estimate = estimate
         self._pending: deque[StreamChunk] = deque()
         self._error: ApiError | None = None
         self._first = b""
@@ -171,7 +169,7 @@ class ChatStream:
                 if not piece:
                     raise StreamInterruptedError(
                         "the stream ended in the middle of an event: take `partial`, or ask again"
-                    ) from error
+                    ) from None
                 raise InvalidResponseError(
                     f"an event of the stream is not JSON ({error}): {data[:120]!r}"
                 ) from error
@@ -201,9 +199,6 @@ class ChatStream:
                 )
         last = reader.end(self._saw_done)
         if last is not None:
-            usage = getattr(last, "usage", None)
-            if usage and usage.cost is None:
-                self._estimate(usage, last)
             self._pending.append(last)
         self._ended = True
         self._http.finish(self._pieces)
@@ -257,9 +252,8 @@ class ChatStream:
 
     def _release(self) -> None:
         if self.lease is not None and not self.lease.is_over:
-            answer = self._response = self._response or self._reader.response()
-            self._fill_in(answer)
-            self.lease.ended(answer.usage)
+            usage = (self._response or self._reader.response()).usage
+            self.lease.ended(usage)
 
     def _interrupted(self, cause: ApiError) -> ApiError:
         """Return what to raise for an error in mid-stream, and give everything back."""

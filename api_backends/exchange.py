@@ -133,6 +133,7 @@ class Exchange:
         "_path",
         "_server_request_id",
         "call",
+        "decode",
         "endpoint_id",
         "is_raw",
         "model",
@@ -159,6 +160,7 @@ class Exchange:
         self._server_request_id = ""
         self.call = call
         self.model = model
+        self.decode: Callable[[bytes], Any] = decode
         self.read: Callable[[Any], Any] = backend.read_chat
         # For a stream that comes whole; `read` may be that of the provider's own JSON.
         self.read_answer: Callable[[Any], ChatCompletionResponse] = backend.read_chat
@@ -264,7 +266,7 @@ class Exchange:
 
     def _parsed(self, body: bytes, status: int, headers: Mapping[str, str]) -> Any:
         try:
-            return decode(body)
+            return self.decode(body)
         except ValueError:
             if body.lstrip()[:1] == b"<":
                 raise self._error(status, headers, body) from None

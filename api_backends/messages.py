@@ -18,7 +18,7 @@ from .types import ChatCompletionResponse, ToolCall
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["assistant_message", "normalize_messages"]
+__all__ = ["AssistantMessage", "assistant_message", "normalize_messages"]
 
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
 # What an assistant can have said instead of text.
@@ -31,6 +31,20 @@ _INSTEAD_OF_CONTENT = (
     "reasoning_content",
     "reasoning_details",
 )
+
+
+class AssistantMessage(dict[str, Any]):
+    """An answer as a message; `raw` is what its provider sent, for when it goes back to the same.
+
+    Some providers sign what their models thought and want it back unchanged. To all others this is
+    the plain message that it reads as.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, message: Mapping[str, Any], raw: Any) -> None:
+        super().__init__(message)
+        self.raw = raw
 
 
 def normalize_messages(
@@ -80,7 +94,7 @@ def normalize_messages(
     return result if changed else messages  # type: ignore[return-value]
 
 
-def assistant_message(response: ChatCompletionResponse) -> dict[str, Any]:
+def assistant_message(response: ChatCompletionResponse) -> AssistantMessage:
     """Return an answer as the message of the assistant that goes into the history.
 
     Besides text and tool calls it has what some providers want back: `reasoning_details`
@@ -110,7 +124,7 @@ def assistant_message(response: ChatCompletionResponse) -> dict[str, Any]:
     if isinstance(audio, dict) and audio.get("id"):
         message["audio"] = {"id": audio["id"]}
         message["content"] = None
-    return message
+    return AssistantMessage(message, response.raw)
 
 
 class _OpenCalls:
@@ -146,6 +160,11 @@ def _checked(message: dict[str, Any], role: Any, where: str, calls: _OpenCalls) 
 def _checked_assistant(message: dict[str, Any], where: str, calls: _OpenCalls) -> dict[str, Any]:
     wanted = message.get("tool_calls")
     if not wanted:
+        content = message.get("content")
+        blocks = content if isinstance(content, list) else []
+        own = [p for p in blocks if isinstance(p, dict) and p.get("type") == "tool_use"]
+        if own:  # Anthropic's shape of calls
+            calls.begin(own)
         return message
     if not isinstance(wanted, (list, tuple)):
         raise _bad(f"{where}.tool_calls", f"is {type(wanted).__name__}", "give a list of calls")
@@ -267,6 +286,8 @@ _PART_CHECKS: dict[str, Callable[[dict[str, Any], str], None]] = {
 def _as_dict(message: Any, place: int) -> dict[str, Any]:
     if isinstance(message, ChatCompletionResponse):
         return assistant_message(message)
+    if isinstance(message, AssistantMessage):
+        return message
     if isinstance(message, Mapping):
         return dict(message)
     raise _bad(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -55,7 +54,9 @@ ENDPOINT_KEYS = (
 
 _OWN_SUFFIXES = ("api_key", "api_token", "api_url", "base_url", "model")
 # Keys of other back ends that don't begin with their registered name.
-_FOREIGN_KEYS = frozenset({"anthropic_api_key", "google_api_key", "s3cfg", "s3_endpoint_url"})
+_FOREIGN_KEYS = frozenset(
+    {"anthropic_api_key", "claude_betas", "google_api_key", "s3cfg", "s3_endpoint_url"}
+)
 _FOREIGN_PREFIXES = ("sample", "hf")
 
 DEFAULT_TIMEOUT = 300.0
@@ -180,6 +181,8 @@ def snake_case(name: str) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or the known names."""
+    import difflib
+
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"

@@ -105,6 +105,10 @@ class Translation(EndpointSet):
         """Translate checked messages and options to the provider's JSON body."""
         raise self._cannot("chat()")
 
+    def raw_body(self, data: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
+        """Return the body for a caller who gave the provider's own JSON."""
+        return {**data, "stream": True} if stream else dict(data)
+
     def read_chat(self, raw: Any) -> ChatCompletionResponse:
         """Translate the provider's JSON answer, or raise the error that it is."""
         raise self._cannot("chat()")

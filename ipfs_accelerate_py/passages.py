@@ -21,6 +21,8 @@ MOST_TOKENS = 150
 """Estimated tokens of a passage: with its heading well under the 256 that small encoders take."""
 FEW_TOKENS = 60
 """Paragraphs of a section are joined until a passage has at least so many."""
+ITEM_TOKENS = 20
+"""Items of a list with at least so many stand alone: each says something of its own."""
 FEWEST_WORDS = 3
 """What is shorter says nothing by itself: rulers, heads of empty tables."""
 
@@ -44,11 +46,15 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A sentence, an item of a list or a line of code, and the line on which it begins (from 1)."""
+    """A sentence, a row of a table or a line of code, and the line on which it begins (from 1).
+
+    `item` is true for what begins an item of a list, and for rows.
+    """
 
     line: int
     text: str
     code: bool = False
+    item: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,7 @@ def split_document(document: Document) -> list[Passage]:
             continue
         for unit in _fitting(block):
             cost = estimated_tokens(unit.text)
-            if waiting and tokens + cost > MOST_TOKENS:
+            if waiting and (tokens + cost > MOST_TOKENS or (unit.item and tokens >= ITEM_TOKENS)):
                 close()
             waiting.append(unit)
             tokens += cost
@@ -203,25 +209,28 @@ def _units(paragraph: list[tuple[int, str]]) -> list[Unit]:
     """Return the sentences of a paragraph; items of lists and rows of tables one by one."""
     units: list[Unit] = []
     sentence: list[tuple[int, str]] = []
+    item = False
     for number, line in paragraph:
         row = line.lstrip().startswith("|")
         if row or _ITEM.match(line):
-            units += _sentences(sentence)
-            sentence = []
+            units += _sentences(sentence, item=item)
+            sentence, item = [], not row
         if row:
             cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-            units.append(Unit(number, _plain(" | ".join(cells))))
-        else:
-            sentence.append((number, _plain(line)))
-    return units + _sentences(sentence)
+            units.append(Unit(number, _plain(" | ".join(cells)), item=True))
+        elif plain := _plain(line):
+            sentence.append((number, plain))
+    return units + _sentences(sentence, item=item)
 
 
 def _plain(line: str) -> str:
     """Return a line of prose without the marks of lists, bold type and links."""
-    return _LINK.sub(r"\1", _ITEM.sub("", line, count=1)).replace("**", "").strip()
+    mark = _ITEM.match(line)
+    text = line[mark.end() :] if mark else line
+    return _LINK.sub(r"\1", text).replace("**", "").strip()
 
 
-def _sentences(lines: list[tuple[int, str]]) -> list[Unit]:
+def _sentences(lines: list[tuple[int, str]], *, item: bool) -> list[Unit]:
     if not lines:
         return []
     text = " ".join(line for _, line in lines)
@@ -229,11 +238,13 @@ def _sentences(lines: list[tuple[int, str]]) -> list[Unit]:
     for number, line in lines:
         starts.append((position, number))
         position += len(line) + 1
-    units, begin = [], 0
+    units: list[Unit] = []
+    begin = 0
     for end in [*(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]:
         piece = text[begin:end].strip()
         if piece:
-            units.append(Unit(max(n for at, n in starts if at <= begin), piece))
+            first = max(number for at, number in starts if at <= begin)
+            units.append(Unit(first, piece, item=item and not units))
         begin = end
     return units
 

@@ -13,7 +13,6 @@ here; with --strict only if every stated target holds as well.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import os
 import platform
@@ -31,8 +30,7 @@ sys.path[:] = [str(ROOT), str(ROOT / "test"), *(p for p in sys.path if p != str(
 
 from benchmarks import http_peers, report, startup  # noqa: E402 - they are found by the line above
 from benchmarks.http_peers import DEFAULT_LIMIT, NO_ORJSON  # noqa: E402
-from benchmarks.report import OURS, Figure, Target  # noqa: E402
-from benchmarks.server import LoopbackServer  # noqa: E402
+from benchmarks.report import OURS, Figure, Row, Target  # noqa: E402
 from benchmarks.timing import (  # noqa: E402
     QUICK,
     Effort,
@@ -40,7 +38,9 @@ from benchmarks.timing import (  # noqa: E402
     measure_streams,
     measure_threads,
 )
+from servers import bench_server  # noqa: E402
 
+EMBEDDING_PEER = "sentence-transformers"
 PARTS = ("chat", "threads", "streams", "startup", "embeddings", "soak")
 
 TARGETS = (
@@ -60,7 +60,42 @@ TARGETS = (
         row=startup.CORE,
     ),
     Target("from nothing to a made back end, ms", "made_ms", 150, row=OURS),
+    *(
+        Target(
+            f"sentences/s on {device} ÷ sentence-transformers'",
+            "embed_rate",
+            limit,
+            EMBEDDING_PEER,
+            at_least=True,
+            row=f"{OURS}, {device}",
+        )
+        for device, limit in (("cpu:fp32", 1.8), ("cpu:bf16", 4.0), ("openvino", 6.0))
+    ),
+    Target(
+        "one sentence a call, 32 threads, openvino ÷ sentence-transformers'",
+        "embed_threads_rate",
+        4.0,
+        EMBEDDING_PEER,
+        at_least=True,
+        row=f"{OURS}, openvino",
+    ),
+    Target(
+        "a lone call on openvino ÷ its plain forward", "embed_lone", 1.1, row=f"{OURS}, openvino"
+    ),
 )
+
+
+# Tables of embeddings: what is compared in them, its unit, and what stands over its bars.
+RATES = {
+    "embed_rate": ("sentences_per_s", "sentences/s", "Embeddings, one call"),
+    "embed_threads_rate": ("requests_per_s", "calls/s", "Embeddings, 32 threads"),
+    "embed_lone": ("ratio", "of the plain forward", ""),
+}
+
+
+def _who(name: str) -> str:
+    """Return a contender's name; a device's is one of our rows."""
+    return name if name == EMBEDDING_PEER else f"{OURS}, {name}"
 
 
 @dataclass(slots=True)
@@ -71,12 +106,28 @@ class Run:
     embeddings: list[dict[str, Any]] = field(default_factory=list)
     soak: Any = None
     skipped: dict[str, str] = field(default_factory=dict)
-    is_failed: bool = False
 
     def show(self, heading: str, *figures: Figure) -> None:
         """Keep figures, and print them as a table."""
         self.figures += figures
         print("\n" + report.table(heading, figures), flush=True)
+
+    def keep_embeddings(self, key: str, heading: str, rows: list[dict[str, Any]]) -> None:
+        """Keep and print rows of the embeddings' benchmark; their rates become a figure."""
+        self.embeddings += [{"table": key, **row} for row in rows]
+        for row in rows:
+            if "skipped" in row:
+                name = ", ".join(filter(None, (row.get("model"), row.get("who"))))
+                self.skipped[f"{key}, {name}"] = row["skipped"]
+        rows = [row for row in rows if "skipped" not in row]
+        if not rows:
+            return
+        print("\n" + report.plain_table(heading, rows), flush=True)
+        if key in RATES:
+            measured, unit, caption = RATES[key]
+            found = [Row(_who(row["who"]), [row[measured]]) for row in rows]
+            figure = Figure(key, heading, unit, found, not caption, caption, base=found[-1].name)
+            self.figures.append(figure)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,17 +139,18 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}")
     print(", ".join(f"{name} {found}" for name, found in machine["versions"].items()))
     print("Medians; ± is half the distance between the quartiles; ours÷ is our figure by theirs.")
-    with LoopbackServer() as server:
+    with bench_server.start() as server:
+        url = server.url + "/v1"
         if not {"chat", "threads", "streams"}.isdisjoint(options.only):
-            measure_http(run, server.url, effort, options)
+            measure_http(run, url, effort, options)
         if "startup" in options.only:
             _note("starting processes")
             rounds = 3 if options.quick else 7
-            figures, skipped = startup.measure_startup(server.url, rounds, with_peers=options.peers)
+            figures, skipped = startup.measure_startup(url, rounds, with_peers=options.peers)
             run.skipped |= {f"{name}, start": why for name, why in skipped.items()}
             run.show("Start: what a fresh process pays", *figures)
         if "soak" in options.only:
-            measure_soak(run, server.url)
+            measure_soak(run, url)
     if "embeddings" in options.only:
         measure_embeddings(run, options)
     return conclude(run, machine, options)
@@ -128,35 +180,54 @@ def measure_http(run: Run, url: str, effort: Effort, options: argparse.Namespace
 
 def measure_embeddings(run: Run, options: argparse.Namespace) -> None:
     """Measure sentences a second on this machine's devices, where the local models can run."""
-    module = _part("embeddings", run)
-    if module is None:
+    module, batches = _part("embeddings", run), _part("batches", run)
+    if module is None or batches is None:
         return
-    sentences = real_sentences(200 if options.quick else 2000)
-    wanted = {
-        "sentences": sentences,
-        "devices": None,
-        "repeats": 2 if options.quick else 5,
-        "batch_size": options.batch_size,
-        "models": options.models,
-        "peers": options.peers,
-    }
-    for name, heading in (
-        ("measure_embeddings", f"Embeddings: {len(sentences)} sentences of mixed length"),
-        ("measure_threads", "Embeddings: one sentence a call, from many threads"),
-    ):
-        measure: Callable[..., list[dict[str, Any]]] | None = getattr(module, name, None)
-        if measure is None:
-            run.skipped[f"embeddings, {name}"] = "not in benchmarks/embeddings.py"
-            continue
-        _note(f"embedding ({name})")
-        taken = inspect.signature(measure).parameters
+    sentences = module.real_sentences(200 if options.quick else 2000)
+    few = sentences[:: max(1, len(sentences) // 400)]
+    repeats = 2 if options.quick else 3
+    tables: list[tuple[str, str, Callable[[], list[dict[str, Any]]]]] = []
+    if options.models:
+        tables.append(
+            (
+                "batches",
+                f"Embeddings: {len(few)} sentences, {options.batch_size} a call",
+                lambda: batches.measure_batches(
+                    few,
+                    module.DEVICES,
+                    models=options.models,
+                    batch_size=options.batch_size,
+                    repeats=repeats,
+                    peers=options.peers,
+                ),
+            )
+        )
+    if options.peers:
+        tables += [
+            (
+                "embed_rate",
+                f"Embeddings: {len(sentences)} sentences of mixed length in one call",
+                lambda: module.measure_embeddings(sentences, repeats=repeats),
+            ),
+            (
+                "embed_threads_rate",
+                "Embeddings: one sentence a call, from 32 threads",
+                lambda: module.measure_threads(few, repeats=repeats),
+            ),
+            (
+                "embed_lone",
+                "Embeddings: a lone call against the plain forward",
+                lambda: module.measure_lone_call(few[:200]),
+            ),
+        ]
+    for key, heading, measure in tables:
+        _note(heading)
         try:
-            rows = measure(**{key: value for key, value in wanted.items() if key in taken})
+            rows = measure()
         except ImportError as error:
-            run.skipped[f"embeddings, {name}"] = f"{error}"
+            run.skipped[heading] = str(error)
             continue
-        run.embeddings += [{"table": name, **row} for row in rows]
-        print("\n" + report.plain_table(heading, rows), flush=True)
+        run.keep_embeddings(key, heading, rows)
 
 
 def measure_soak(run: Run, url: str) -> None:
@@ -181,19 +252,9 @@ def _part(name: str, run: Run) -> Any:
         return None
 
 
-def real_sentences(count: int) -> list[str]:
-    """Return sentences of English prose of mixed length that every Python installation carries."""
-    from pydoc_data.topics import topics
-
-    text = " ".join(" ".join(topics[name].split()) for name in sorted(topics))
-    found = re.findall(r"(?<=[.!?] )[A-Z][^.!?]{20,600}[.!?](?= [A-Z])", text)
-    sentences = list(dict.fromkeys(found))
-    return (sentences * (count // len(sentences) + 1))[:count]
-
-
 def conclude(run: Run, machine: dict[str, Any], options: argparse.Namespace) -> int:
     """Print bars, verdicts and what was skipped; write the files asked for."""
-    charted = [f for f in run.figures if f.key in CHARTED and f.row(OURS) and len(f.rows) > 1]
+    charted = [f for f in run.figures if f.key in CHARTED and f.row(f.base) and len(f.rows) > 1]
     if options.peers:
         for figure in charted:
             print("\n" + report.bars(figure))
@@ -220,7 +281,16 @@ def conclude(run: Run, machine: dict[str, Any], options: argparse.Namespace) -> 
     return 1 if options.strict and missed else 0
 
 
-CHARTED = ("chat_cpu", "chat_rate_16", "stream_cpu", "import_ms", "answer_ms", "resident_mib")
+CHARTED = (
+    "chat_cpu",
+    "chat_rate_16",
+    "stream_cpu",
+    "import_ms",
+    "answer_ms",
+    "resident_mib",
+    "embed_rate",
+    "embed_threads_rate",
+)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -261,11 +331,12 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--batch_size: {options.batch_size} is not at least 1")
     if options.only is None:
         options.only = list(PARTS[:4])
-        if options.models:
+        if options.models and not options.peers:
             options.only = ["embeddings"]
         elif options.peers:
             options.only.append("embeddings")
-    options.models = options.models or "all"
+    if "embeddings" in options.only and not options.peers:
+        options.models = options.models or "all"
     return options
 
 

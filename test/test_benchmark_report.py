@@ -1,24 +1,19 @@
-"""The benchmark's arithmetic and its loopback server: figures that lie are worse than none."""
+"""The benchmark's arithmetic: figures that lie are worse than none."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
+from benchmarks import report
+from benchmarks.http_peers import Client
+from benchmarks.report import OURS, Figure, Row, Target
+from benchmarks.timing import Effort, calls_per_second, measure_calls
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE))
-
-from benchmarks import report, server  # noqa: E402 - found by the line above
-from benchmarks.http_peers import Client  # noqa: E402
-from benchmarks.report import OURS, Figure, Row, Target  # noqa: E402
-from benchmarks.server import ANSWER, CHUNKS, STREAMED, LoopbackServer  # noqa: E402
-from benchmarks.timing import Effort, calls_per_second, measure_calls  # noqa: E402
 
 
 @pytest.fixture
@@ -139,42 +134,6 @@ def test_every_client_gets_a_sample_a_round():
     clients = [Client("a", lambda: ""), Client("b", lambda: "")]
     for figure in measure_calls(clients, Effort(rounds=3, seconds=0.001)):
         assert [len(row.samples) for row in figure.rows] == [3, 3]
-
-
-def test_the_server_answers_whole_streamed_and_not_at_all():
-    with LoopbackServer() as loopback:
-        parts = urlsplit(loopback.url)
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
-        path = parts.path + "/chat/completions"
-        connection.request("POST", path, json.dumps({"messages": []}))
-        answer = json.loads(connection.getresponse().read())
-        assert answer["choices"][0]["message"]["content"] == ANSWER
-
-        options = {"stream": True, "stream_options": {"include_usage": True}}
-        connection.request("POST", path, json.dumps(options))
-        lines = connection.getresponse().read().decode().split("\n\n")
-        assert lines[-2:] == ["data: [DONE]", ""]
-        events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
-        deltas = [event["choices"][0]["delta"] for event in events if event["choices"]]
-        assert "".join(delta.get("content", "") for delta in deltas) == STREAMED
-        assert events[-1]["usage"]["completion_tokens"] == CHUNKS
-
-        connection.request("POST", "/elsewhere", "{}")
-        response = connection.getresponse()
-        assert (response.status, "message" in json.loads(response.read())["error"]) == (404, True)
-        connection.close()
-
-
-def test_the_server_ends_when_its_starter_does():
-    process = subprocess.Popen(
-        [sys.executable, server.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline().strip().isdigit()
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(10) == 0
 
 
 def test_the_script_runs_from_anywhere(tmp_path: Path):

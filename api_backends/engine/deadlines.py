@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from .clock import Clock
+from .response_head import QuickHeadResponse
 
 __all__ = ["DeadlineReader", "with_deadlines"]
 
@@ -58,7 +59,7 @@ class _DeadlineConnection(http.client.HTTPConnection):
     def response_class(  # type: ignore[override]  # called as a factory, never as a class
         self, sock: socket.socket, *args: Any, **details: Any
     ) -> http.client.HTTPResponse:
-        response = http.client.HTTPResponse(sock, *args, **details)
+        response = QuickHeadResponse(sock, *args, **details)
         # http.client makes its reader by itself; there is no other way to hand it one of ours.
         reader = cast("DeadlineReader", response.fp.raw)
         reader.__class__ = DeadlineReader

@@ -286,6 +286,11 @@ class HttpStream:
                     f"{place_of(self._url)} sent more than {BODY_LIMIT >> 20} MiB; that is no "
                     "answer"
                 )
+        if not pieces and not self.is_framed and self.status == 200:
+            # The end of the connection within the head looks like the end of the head.
+            raise ApiConnectionError(
+                f"{place_of(self._url)}: the connection closed before an answer"
+            )
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def pieces(self) -> Iterator[bytes]:

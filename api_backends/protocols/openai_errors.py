@@ -210,7 +210,7 @@ def _header(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def _effective_status(status: int, report: _Report) -> int:
-    if status >= 400:
+    if status >= 400 or report.page:
         return status
     if report.status is not None:
         return report.status

@@ -237,4 +237,4 @@ def _print(figures: dict[str, Any], terminal: Terminal) -> None:
             [names[name], f"{value:.0f} µs", f"{calls['cpu_microseconds']['chat'] / value:.2f}"]
             for name, value in calls["cpu_microseconds"].items()
         ]
-        terminal.table(["way", "CPU a call", "chat() costs so much of it"], table, right=(1, 2))
+        terminal.table(["way", "CPU a call", "chat() / this"], table, right=(1, 2))

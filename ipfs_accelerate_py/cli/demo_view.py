@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_json", "show"]
 
+FAR = 0.2
+"""Below this cosine, two texts have little to do with each other for the default model."""
 LINES = 3
 """Lines of a passage that are shown."""
 
@@ -56,6 +58,8 @@ def _show_answer(answered: Answered, terminal: Terminal) -> None:
         terminal.line(f"{head}{place}" + (f"  {beside}" if beside else ""))
         for line in _snippet(hit, terminal):
             terminal.line(line)
+    if answered.hits[0].score < FAR:
+        terminal.line(terminal.style("  nothing here comes close", "yellow"))
     terminal.line(
         terminal.style(
             f"  answered by {answered.device} {answered.implementation_type} "
@@ -134,7 +138,6 @@ def _show_devices(runs: list[DeviceRun], queries: int, terminal: Terminal) -> No
     rows = []
     for each in runs:
         if each.problem:
-            rows.append([each.id, "-", "-", "-", "-", "-", each.problem])
             continue
         rows.append(
             [
@@ -147,17 +150,13 @@ def _show_devices(runs: list[DeviceRun], queries: int, terminal: Terminal) -> No
                 terminal.bar(each.per_second / fastest, 10),
             ]
         )
-    headers = [
-        "device",
-        "computes in",
-        "loaded in",
-        "passages/s",
-        "agreement",
-        "same hits",
-        "speed",
-    ]
+    headers = "device", "precision", "load", "passages/s", "agreement", "same hits", "speed"
     terminal.table(headers, rows, right=(2, 3, 4, 5))
-    if len([each for each in runs if not each.problem]) > 1:
+    for each in runs:
+        if each.problem:
+            for line in terminal.wrapped(f"{each.id} failed: {each.problem}", "  "):
+                terminal.line(terminal.style(line, "yellow"))
+    if len(rows) > 1:
         text = (
             f"Agreement is the lowest cosine of any passage's vector with that of {runs[0].id}; "
             "same hits are queries with the same best passage."

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
                 "model": answer.model or model,
                 "device": answer.device or answer.backend,
                 "dimensions": int(answer.embeddings.shape[1]),
-                "embeddings": answer.embeddings.tolist(),
+                "embeddings": _shortest(answer.embeddings),
             }
         )
     else:
@@ -69,6 +69,11 @@ def _default_model(backend: str | None, url: str | None) -> str:
     from hardware.models import default_model
 
     return default_model("feature-extraction")
+
+
+def _shortest(vectors: Any) -> list[list[float]]:
+    """Return float32 vectors with as few digits as give the same float32 again."""
+    return [[float(str(number)) for number in vector] for vector in vectors]
 
 
 def _print(answer: Any, texts: list[str], terminal: Terminal) -> None:

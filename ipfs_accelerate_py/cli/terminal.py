@@ -155,7 +155,9 @@ class Terminal:
         room = max(self.width - start, 16)
         for number, row in enumerate((headers, *rows)):
             cells = [_padded(cell, widths[i], i in right) for i, cell in enumerate(row[:-1])]
-            last = textwrap.wrap(row[-1], room, break_on_hyphens=False) or [""]
+            last = [row[-1]]
+            if display_width(row[-1]) > room:
+                last = textwrap.wrap(_CODES.sub("", row[-1]), room, break_on_hyphens=False)
             if len(headers) - 1 in right:
                 last = [last[0].rjust(max(display_width(r[-1]) for r in (headers, *rows)))]
             if number == 0:

@@ -17,8 +17,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
+from servers.bench_server import CONTENT, MODEL, STREAM_CHUNKS
+
 from .report import OURS
-from .server import ANSWER, CHUNKS, MODEL
 
 MESSAGES = [{"role": "user", "content": "What does the fox do? Answer in one paragraph."}]
 KEY = "sk-not-a-key"
@@ -74,7 +75,7 @@ def quiet_environment() -> None:
         LANGCHAIN_TRACING_V2="false",
         LANGSMITH_TRACING="false",
         ANONYMIZED_TELEMETRY="False",
-        HF_HUB_OFFLINE="1",
+        HF_HUB_OFFLINE="1",  # models that are not on this disk are skipped, never fetched
         NO_PROXY="127.0.0.1,localhost",
         OPENAI_API_KEY=KEY,
     )
@@ -310,8 +311,8 @@ def open_clients(url: str, *, with_peers: bool) -> tuple[list[Client], dict[str,
 def _checked(client: Client) -> Client:
     """See that a client really gets the whole answer and the whole stream."""
     text = client.chat()
-    if text != ANSWER:
+    if text != CONTENT:
         raise ValueError(f"{client.name} returned {text[:80]!r} in place of the answer")
-    if client.stream is not None and (count := client.stream()) < CHUNKS:
-        raise ValueError(f"{client.name} gave {count} pieces of a stream of {CHUNKS}")
+    if client.stream is not None and (count := client.stream()) < STREAM_CHUNKS:
+        raise ValueError(f"{client.name} gave {count} pieces of a stream of {STREAM_CHUNKS}")
     return client

@@ -40,7 +40,8 @@ class Figure:
     """One thing that was measured, of several clients.
 
     `key` names it in JSON and in targets, `title` and `unit` head its column, `caption` stands
-    over its bars. `is_cost` is false where more is better.
+    over its bars. `is_cost` is false where more is better. `base` is the row of ours that others
+    are compared with.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Figure:
     rows: list[Row] = field(default_factory=list)
     is_cost: bool = True
     caption: str = ""
+    base: str = OURS
 
     def row(self, name: str) -> Row | None:
         """Return the row of a client, None where it was not measured."""
@@ -70,7 +72,7 @@ class Figure:
 
     def burden(self, name: str) -> float | None:
         """Return how many times our cost (time, memory, …) this client has; 1.0 is ours."""
-        return self.ratio(name, OURS) if self.is_cost else self.ratio(OURS, name)
+        return self.ratio(name, self.base) if self.is_cost else self.ratio(self.base, name)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything about this figure as plain data."""
@@ -212,19 +214,22 @@ def verdicts(
         figures: What was measured.
         variants: Our rows to judge, the usual one first.
     """
-    lines, judged = [], []
+    lines, judged, unknown = [], [], []
     for target in targets:
         names = variants if target.row is None else (target.row,)
         values = {name: target.value(figures, name) for name in names}
         known = {name: value for name, value in values.items() if value is not None}
         sign = "≥" if target.at_least else "≤"
         kept = all(target.holds(value) for value in known.values()) if known else None
-        word = {True: "holds ", False: "MISSED", None: "not measured"}[kept]
         found = ", ".join(
             f"{number(value)}" + ("" if name == names[0] else f" ({_variant(name)})")
             for name, value in known.items()
         )
-        lines.append(f"  {word}  {target.text} {sign} {number(target.limit)}: {found or '-'}")
+        if kept is None:
+            unknown.append(target.text)
+        else:
+            word = "holds " if kept else "MISSED"
+            lines.append(f"  {word}  {target.text} {sign} {number(target.limit)}: {found}")
         judged.append(
             {
                 "target": target.text,
@@ -234,6 +239,8 @@ def verdicts(
                 "holds": kept,
             }
         )
+    if unknown:
+        lines.append(f"  not measured in this run: {'; '.join(unknown)}")
     return "\n".join(lines), judged
 
 

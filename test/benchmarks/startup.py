@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from servers.bench_server import MODEL
+
 from .http_peers import KEY, MESSAGES
 from .report import OURS, Figure, Row
-from .server import MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
 BARE = "python itself"
@@ -161,7 +162,7 @@ def measure_startup(
         if not with_peers and probe.name not in (BARE, OURS, CORE):
             continue
         if probe.module != "sys" and not _is_there(probe.module):
-            skipped[probe.name] = "not installed" if probe.name != CORE else "not built yet"
+            skipped[probe.name] = "not installed" if probe.name != CORE else "not in this version"
             continue
         try:
             run_probe(probe, url)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from servers.bench_server import STREAM_CHUNKS
+
 from .http_peers import Client
 from .report import Figure, Row
-from .server import CHUNKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def measure_streams(clients: list[Client], effort: Effort) -> Figure:
             for _ in range(count):
                 stream()
             took = time.process_time() - began
-            _add(figure, client, took / count * 1e3 * 1000 / CHUNKS)
+            _add(figure, client, took / count * 1e3 * 1000 / STREAM_CHUNKS)
     return figure
 
 
