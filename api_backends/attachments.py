@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .errors import InvalidRequestError
 
-__all__ = ["check_base64", "check_image_url", "image_type"]
+__all__ = ["check_base64", "check_image_load", "check_image_url", "image_type"]
 
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
 _ALIASES = {
@@ -53,6 +55,41 @@ def image_type(data: bytes) -> str | None:
     elif b"<svg" in data[:1000].lower():
         kind = "svg+xml"
     return kind
+
+
+def check_image_load(
+    messages: Sequence[Mapping[str, Any]], most_bytes: int, most_images: int, provider: str
+) -> None:
+    """Raise InvalidRequestError where messages hold more images than a provider takes.
+
+    Args:
+        messages: Checked messages.
+        most_bytes: Bytes of all attached images together, as sent (base64).
+        most_images: Images, attached or by address.
+        provider: Its name, for the error.
+    """
+    size = count = 0
+    for message in messages:
+        content = message.get("content")
+        if content.__class__ is not list:
+            continue
+        for part in content:
+            if part.get("type") != "image_url":
+                continue
+            image = part["image_url"]
+            url = image if isinstance(image, str) else image["url"]
+            count += 1
+            size += len(url) if url[:5].lower() == "data:" else 0
+    if count > most_images:
+        raise InvalidRequestError(
+            f"messages: {count} images; {provider} takes at most {most_images} in a request: send "
+            "fewer at once"
+        )
+    if size > most_bytes:
+        raise InvalidRequestError(
+            f"messages: {size / 2**20:.1f} MiB of images; {provider} takes at most "
+            f"{most_bytes / 2**20:g} MiB in a request: scale them down, or give their addresses"
+        )
 
 
 def check_image_url(url: str, where: str) -> None:

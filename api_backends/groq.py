@@ -40,6 +40,7 @@ class Groq(TokenCounting, AudioRoutes, OpenAICompatible):
     audio_suffixes = (
         "flac", "mp3", "mp4", "mpeg", "mpga", "m4a", "ogg", "opus", "wav", "webm",
     )  # fmt: skip
+    image_limits = (4 * 1024 * 1024, 5)  # https://console.groq.com/docs/vision
     audio_limit = 100 * 1024 * 1024
     model_patterns = (
         "llama-3*", "llama3-*", "llama-guard-*", "meta-llama/llama-*", "mixtral-8x7b-32768",

@@ -43,6 +43,7 @@ class OpenAI(
     key_env = ("OPENAI_API_KEY",)
     default_model = "gpt-4o-mini"
     default_embedding_model = "text-embedding-3-small"
+    image_limits = (50 * 1024 * 1024, 500)  # https://platform.openai.com/docs/guides/images-vision
     model_patterns = MODEL_PATTERNS
     capabilities = Capabilities(
         chat=True,

@@ -26,6 +26,7 @@ class OpenAIMini(AudioRoutes, ImageRoutes, FileUpload, OpenAICompatible):
     key_env = ("OPENAI_API_KEY",)
     default_model = "gpt-4o-mini"
     default_embedding_model = "text-embedding-3-small"
+    image_limits = (50 * 1024 * 1024, 500)  # https://platform.openai.com/docs/guides/images-vision
     model_patterns = MODEL_PATTERNS
     capabilities = Capabilities(
         chat=True,

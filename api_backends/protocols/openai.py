@@ -7,8 +7,9 @@ few attributes; see `opea.py` and `docs/new_backend.md`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..attachments import check_image_load
 from ..base import BaseApiBackend
 from ..capabilities import Capabilities
 from ..context_windows import nearest_models
@@ -28,6 +29,8 @@ __all__ = ["OpenAICompatible"]
 class OpenAICompatible(BaseApiBackend):
     """Chat, streams, tools, structured output, vision, embeddings and models over OpenAI's API."""
 
+    image_limits: ClassVar[tuple[int, int] | None] = None
+    """The most bytes of attached images, and the most images, in a request; None: not known."""
     routes = ("/chat/completions", "/embeddings", "/models")
     capabilities = Capabilities(
         chat=True,
@@ -53,6 +56,8 @@ class OpenAICompatible(BaseApiBackend):
     ) -> dict[str, Any]:
         """Put messages and options into OpenAI's JSON."""
         check_options(options)
+        if self.image_limits is not None:
+            check_image_load(messages, *self.image_limits, self.name)
         return chat_body(messages, model, options, stream=stream)
 
     def read_chat(self, raw: Any) -> ChatCompletionResponse:

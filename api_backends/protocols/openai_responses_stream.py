@@ -60,7 +60,7 @@ class ResponsesStreamReader:
         if kind == "error":
             said = event.get("error")
             reported = said if isinstance(said, dict) else {k: event.get(k) for k in _ERROR_KEYS}
-            error = reported_error({"error": reported}, self.backend)
+            error = reported_error({"status": "failed", "error": reported}, self.backend)
             assert error is not None
             raise error
         response = event.get("response")

@@ -290,13 +290,17 @@ class ChatStreamReader:
             raise error
 
     def _chunk(self, event: dict[str, Any], choices: list[Any]) -> StreamChunk:
-        text, role, calls, thought, finish = "", None, None, "", None
+        text, role, thought, finish = "", None, "", None
+        calls: list[ToolCallDelta] | None = None
         for choice in choices:
             if choice.__class__ is not dict:
                 continue
             index = choice.get("index")
             if index == 0 or index.__class__ is not int:
-                text, role, calls, thought, ended = self._turn.take(choice)
+                said, role, called, thinking, ended = self._turn.take(choice)
+                # Two without an index in one event are both the first.
+                text, thought = text + said, thought + thinking
+                calls = calls + called if calls and called else called or calls
                 if ended:
                     self.finished = True
                     has_calls = bool(self._turn.calls)
