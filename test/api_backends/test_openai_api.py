@@ -366,6 +366,8 @@ def test_wrong_batches(backend: BatchRoutes, requests: Any) -> None:
 
 
 def test_files_are_streamed_to_disk(server: Any, backend: Any, tmp_path: Any) -> None:
+    tmp_path = tmp_path / "sound"
+    tmp_path.mkdir()
     server.respond = lambda request: (200, {"content-type": "audio/mpeg"}, b"\xff\xf3" * 100_000)
     path = backend.text_to_speech_file("hi", tmp_path / "a.mp3")
     assert path.read_bytes() == b"\xff\xf3" * 100_000
