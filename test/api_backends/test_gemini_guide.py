@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers.gemini_standin import gemini_standin
+from servers.gemini_standin import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "gemini.md").read_text(encoding="utf-8")
@@ -23,7 +23,7 @@ def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / "cat.png").write_bytes(PNG)
     (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7 report")
     monkeypatch.chdir(tmp_path)
-    with gemini_standin() as server:
+    with StandIn() as server:
         monkeypatch.setenv("GEMINI_API_URL", server.url)
         monkeypatch.setenv("GEMINI_API_KEY", "a-key-for-the-stand-in")
         yield server.url

@@ -22,17 +22,30 @@ from servers.recording_server import Answer, Recorded, RecordingServer, json_ans
 MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-embedding-001")
 
 
-def gemini_standin() -> RecordingServer:
-    """The server, not started yet: a context manager with a `url`."""
-    server = RecordingServer(lambda request: _respond(server, request))
-    return server
+class StandIn(RecordingServer):
+    """The server, not started yet: a context manager with a `url`.
+
+    Args:
+        key: The only key that it accepts; any if None.
+        models: The models that it serves; any if None.
+    """
+
+    def __init__(self, key: str | None = None, models: tuple[str, ...] | None = None) -> None:
+        super().__init__(lambda request: _respond(self, request))
+        self.key = key
+        self.models = models
 
 
-def _respond(server: RecordingServer, request: Recorded) -> Answer:
+def _respond(server: StandIn, request: Recorded) -> Answer:
     path, _, query = request.path.partition("?")
-    if not request.headers.get("x-goog-api-key") and "upload_id" not in query:
+    key = request.headers.get("x-goog-api-key")
+    if "upload_id" not in query and not key:
         return _error(403, "PERMISSION_DENIED", "the key is missing")
-    method = path.rpartition(":")[2] if ":" in path else ""
+    if "upload_id" not in query and server.key not in (None, key):
+        return _error(403, "PERMISSION_DENIED", "the key is not the one")
+    model, _, method = path.rpartition("/")[2].partition(":")
+    if method and server.models is not None and model not in server.models:
+        return _error(404, "NOT_FOUND", f"models/{model} is not found for API version v1beta")
     body = json.loads(request.body) if method else {}
     if method == "generateContent":
         return json_answer(_answers(body)[-1])
@@ -47,7 +60,8 @@ def _respond(server: RecordingServer, request: Recorded) -> Answer:
     if method == "batchEmbedContents":
         return json_answer({"embeddings": [_embedding(one) for one in body["requests"]]})
     if path.endswith("/models"):
-        return json_answer({"models": [{"name": f"models/{name}"} for name in MODELS]})
+        served = server.models or MODELS
+        return json_answer({"models": [{"name": f"models/{name}"} for name in served]})
     return _file(server, request, path)
 
 
@@ -92,7 +106,7 @@ def _embedding(request: dict[str, Any]) -> dict[str, Any]:
     return {"values": [byte / 255 for byte in digest]}
 
 
-def _file(server: RecordingServer, request: Recorded, path: str) -> Answer:
+def _file(server: StandIn, request: Recorded, path: str) -> Answer:
     command = request.headers.get("x-goog-upload-command", "")
     about = {"name": "files/abc", "uri": f"{server.url}/v1beta/files/abc", "state": "ACTIVE"}
     about["mimeType"] = "application/pdf"
@@ -112,6 +126,6 @@ def _error(code: int, status: str, message: str) -> Answer:
 
 
 if __name__ == "__main__":
-    with gemini_standin() as running:
+    with StandIn() as running:
         print(f"GEMINI_API_URL={running.url}", flush=True)
         threading.Event().wait()
