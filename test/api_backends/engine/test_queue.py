@@ -256,6 +256,7 @@ def test_waiting_for_a_busy_endpoint_ends_when_another_has_rested(clock):
     held.wait_for(lambda: held.running == 1)
     script = Script(engine, then="served")
     future = engine.submit(call_of(engine), script)
+    assert engine.admission._wakes_at == clock.now() + 10.0  # the thread looks by itself
     clock.advance(10.0)
     assert future.result(WAIT) == "served"  # though the busy one is busy still
     assert script.seen == ["resting"]

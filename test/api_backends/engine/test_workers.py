@@ -67,7 +67,8 @@ def test_tasks_that_come_as_threads_give_up_are_all_run(pool, monkeypatch):
         assert done.acquire(timeout=WAIT)
 
 
-def test_closing_waits_for_what_runs_and_takes_later_tasks_still(pool):
+def test_closing_waits_for_what_runs_and_takes_later_tasks_still(pool, monkeypatch):
+    monkeypatch.setattr(module, "IDLE_SECONDS", 1000.0)
     begun, release, ended = threading.Event(), threading.Event(), []
     pool.start(lambda: (begun.set(), release.wait(WAIT), ended.append(1)))
     assert begun.wait(WAIT)
@@ -79,6 +80,9 @@ def test_closing_waits_for_what_runs_and_takes_later_tasks_still(pool):
     late = threading.Event()
     pool.start(late.set)  # an answer that was on the wire when its back end was closed
     assert late.wait(WAIT)
+    for thread in workers():
+        thread.join(WAIT)
+    assert not workers()  # nobody stays idle in a closed pool
 
 
 def test_a_task_may_close_its_own_pool(pool):
