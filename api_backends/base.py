@@ -28,10 +28,11 @@ from .handlers import EndpointHandler
 from .messages import normalize_messages
 from .routes import Request, Routes
 from .settings import Settings
+from .texts import checked_texts
 from .translation import Translation
 from .types import ChatCompletionResponse, EmbeddingResponse, StreamChunk
 
-__all__ = ["BaseApiBackend", "checked_texts"]
+__all__ = ["BaseApiBackend"]
 
 T = TypeVar("T")
 Messages = str | Sequence[Any]
@@ -397,21 +398,3 @@ def _checked_object(raw: Any) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise InvalidResponseError(f"the answer is JSON, but no object: {str(raw)[:120]!r}")
     return raw
-
-
-def checked_texts(texts: Any) -> list[str]:
-    """Return the texts to embed as a list, one text as a list of one.
-
-    Raises:
-        InvalidRequestError: There is none, or one is no text.
-    """
-    listed = [texts] if isinstance(texts, str) else texts
-    if not isinstance(listed, Sequence) or isinstance(listed, (bytes, bytearray)) or not listed:
-        raise InvalidRequestError(f"texts: {texts!r:.80}; give a string, or a list of at least one")
-    for index, text in enumerate(listed):
-        if not isinstance(text, str) or not text.strip():
-            raise InvalidRequestError(
-                f"texts[{index}]: {text!r:.80} is no text; every entry is a string with something "
-                "in it"
-            )
-    return list(listed)

@@ -63,7 +63,17 @@ class Claude(MessageBatches):
     default_model = "claude-sonnet-4-5"
     model_patterns = ("claude-*",)
     capabilities = Capabilities(
-        chat=True, stream=True, tools=True, structured_output=True, vision=True, list_models=True
+        chat=True,
+        stream=True,
+        tools=True,
+        structured_output=True,
+        vision=True,
+        list_models=True,
+        file_input=True,
+        reasoning=True,
+        batches=True,
+        token_counting=True,
+        rate_limits=True,
     )
 
     def __init__(

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .engine.circuit_breaker import CLOSED, CircuitBreaker
+from .engine.circuit_breaker import CircuitBreaker
 from .engine.endpoints import Endpoint, EndpointPool
 from .engine.engine import Engine
 from .engine.retry import RetryBudget
 from .engine.transport import HttpTransport
 from .errors import ConfigurationError, MissingCredentialsError
+from .limits import Limits
 from .prices import PriceList
 from .rate_limits import LatestHeaders, RateLimit, read_rate_limits
 from .settings import (
     Identity,
     Settings,
     base_url,
-    check_number,
     circuit_policy,
     endpoint_settings,
     rank,
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["EndpointSet"]
 
 
-class EndpointSet:
+class EndpointSet(Limits):
     """Endpoints with one engine; the legacy names of its limits; `get_stats()` and `close()`."""
 
     name: ClassVar[str]
@@ -241,101 +238,6 @@ class EndpointSet:
             backend=self.name,
         )
 
-    # -- limits under the names that legacy code reads --------------------------------------------
-
-    @property
-    def max_concurrent_requests(self) -> int:
-        """How many requests run at once; may be set at any time."""
-        return self._engine.admission.limit
-
-    @max_concurrent_requests.setter
-    def max_concurrent_requests(self, value: int) -> None:
-        number = check_number("max_concurrent_requests", value, least=1, whole=True)
-        self._engine.admission.limit = int(number)
-        self._engine.admission.dispatch()
-
-    @property
-    def queue_size(self) -> int:
-        """How many calls may wait; may be set at any time."""
-        return self._engine.admission.waiting.maxsize
-
-    @queue_size.setter
-    def queue_size(self, value: int) -> None:
-        size = int(check_number("queue_size", value, least=1, whole=True))
-        with self._engine.admission.lock:
-            self._engine.admission.waiting.maxsize = size
-        self._engine.admission.dispatch()
-
-    @property
-    def request_queue(self) -> queue.PriorityQueue[Any]:
-        """The calls that wait for a place."""
-        return self._engine.admission.waiting
-
-    @property
-    def queue_lock(self) -> threading.RLock:
-        """The lock that guards the count of active requests."""
-        return self._engine.admission.lock
-
-    @property
-    def active_requests(self) -> int:
-        """How many requests run now."""
-        self._engine.admission.settle()
-        return self._engine.admission.active
-
-    @property
-    def queue_processor(self) -> threading.Thread | None:
-        """The daemon thread, once a call had to wait."""
-        return self._engine.admission.thread
-
-    @property
-    def circuit_state(self) -> str:
-        """CLOSED while one endpoint takes requests, else the state of the first."""
-        states = [endpoint.breaker.state for endpoint in self.all_endpoints()]
-        return CLOSED if CLOSED in states or not states else states[0]
-
-    def _set_retry(self, **changes: Any) -> None:
-        for name, value in changes.items():
-            least = 1 if name == "backoff_factor" else 0
-            number: Any = check_number(name, value, least=least, whole=name == "max_retries")
-            number = int(number) if name == "max_retries" else number
-            self._engine.retry = replace(self._engine.retry, **{name: number})
-
-    @property
-    def max_retries(self) -> int:
-        """How often a call is tried again; may be set at any time, as the delays may."""
-        return self._engine.retry.max_retries
-
-    @max_retries.setter
-    def max_retries(self, value: int) -> None:
-        self._set_retry(max_retries=value)
-
-    @property
-    def initial_retry_delay(self) -> float:
-        """Longest first delay, in seconds."""
-        return self._engine.retry.initial_retry_delay
-
-    @initial_retry_delay.setter
-    def initial_retry_delay(self, value: float) -> None:
-        self._set_retry(initial_retry_delay=value)
-
-    @property
-    def backoff_factor(self) -> float:
-        """By how much the longest delay grows from one retry to the next."""
-        return self._engine.retry.backoff_factor
-
-    @backoff_factor.setter
-    def backoff_factor(self, value: float) -> None:
-        self._set_retry(backoff_factor=value)
-
-    @property
-    def max_retry_delay(self) -> float:
-        """The longest delay, in seconds."""
-        return self._engine.retry.max_retry_delay
-
-    @max_retry_delay.setter
-    def max_retry_delay(self, value: float) -> None:
-        self._set_retry(max_retry_delay=value)
-
     def get_rate_limits(self, endpoint_id: str | None = None) -> dict[str, RateLimit]:
         """Return what the provider's last answer said of its rate limits; {} if nothing.
 
@@ -348,6 +250,13 @@ class EndpointSet:
         if endpoint_id is not None:
             self._pool.get(endpoint_id)
         return read_rate_limits(self.latest_headers.of(endpoint_id), self.clock.wall())
+
+    def nearest_model(self, model: str) -> str:
+        """Return " Did you mean …?" where a known model's name comes near, "" where none does."""
+        from .context_windows import nearest_models
+
+        near = nearest_models(model, (self.price_list or self.name,))
+        return f" Did you mean {near[0]!r}?" if near and near[0] != model else ""
 
     def estimate_cost(
         self,

@@ -12,7 +12,13 @@ from .engine.call import Call, priority_level
 from .engine.credentials import Secret, redact
 from .engine.json_codec import decode
 from .engine.retry import retry_after_seconds
-from .errors import ApiError, ConfigurationError, InvalidRequestError, InvalidResponseError
+from .errors import (
+    ApiError,
+    ConfigurationError,
+    InvalidRequestError,
+    InvalidResponseError,
+    ModelNotFoundError,
+)
 from .prices import cache_writes
 from .settings import check_number, secret
 from .types import ChatCompletionResponse, StreamChunk, Usage
@@ -303,6 +309,8 @@ class Exchange:
         error.request_id = (
             self._control.request_id or error.request_id or self._server_request_id or None
         )
+        if isinstance(error, ModelNotFoundError) and error.model:
+            error.message += self._backend.nearest_model(error.model)
         secrets = self._secrets()
         error.message = redact(error.message, secrets)
         error.args = (error.message,)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .attachments import image_type
-from .base import BaseApiBackend, checked_texts
+from .base import BaseApiBackend
 from .capabilities import Capabilities
 from .errors import InvalidRequestError, InvalidResponseError
 from .exchange import ENGINE_OPTIONS, split_options
@@ -24,6 +24,7 @@ from .protocols.gemini_request import chat_body
 from .protocols.gemini_stream import GeminiStreamReader
 from .protocols.openai_stream import chunks_of
 from .routes import Request, awaitable, blocking
+from .texts import checked_texts
 from .uploads import read_upload
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..attachments import check_image_load
 from ..base import BaseApiBackend
 from ..capabilities import Capabilities
-from ..context_windows import nearest_models
-from ..errors import ApiError, InvalidResponseError, ModelNotFoundError
+from ..errors import ApiError, InvalidResponseError
 from ..options import check_options
 from .openai_chat import chat_body, read_chat
 from .openai_embeddings import embeddings_body, read_embeddings
@@ -78,13 +77,7 @@ class OpenAICompatible(BaseApiBackend):
         self, status: int, headers: Mapping[str, str], body: Any, model: str | None
     ) -> ApiError:
         """Read OpenAI's error, in whatever dialect."""
-        error = error_from(status, headers, body, backend=self.name, model=model)
-        if isinstance(error, ModelNotFoundError) and model:
-            near = nearest_models(model, (self.price_list or self.name,))
-            if near and near[0] != model:
-                error.message += f" Did you mean {near[0]!r}?"
-                error.args = (error.message,)
-        return error
+        return error_from(status, headers, body, backend=self.name, model=model)
 
     def embeddings_path(self, model: str | None) -> str:
         """Return the route of an embeddings request."""

@@ -74,7 +74,9 @@ def _answers(body: dict[str, Any]) -> list[dict[str, Any]]:
     ]
     read = _words(contents)
     if tools and not any("functionResponse" in part for part in last):
-        call = {"functionCall": {"name": tools[0][0]["name"], "args": {}}}
+        asked = re.search(r"call (\w+) (\{.*\})", " ".join(p.get("text", "") for p in last))
+        name, args = asked.groups() if asked else (tools[0][0]["name"], "{}")
+        call = {"functionCall": {"name": name, "args": json.loads(args)}}
         whole = [_answer([call], read, "STOP")]
         return whole * 2
     said = " ".join(part["text"] for part in last if "text" in part)
