@@ -208,7 +208,8 @@ def read_response(raw: Any, *, backend: str = "") -> ChatCompletionResponse:
         error = reported_error(raw, backend) or error_in(raw, backend=backend)
         if error is not None:
             raise error
-        if not isinstance(raw, dict) or raw.get("object") != "response":
+        # An answer that is still being made may have no output at all, but not another kind.
+        if not isinstance(raw, dict) or raw.get("object") != "response" or raw.get("output"):
             raise InvalidResponseError(
                 f"{backend or 'the server'} sent no answer of the Responses API; check that the "
                 "base URL is that of an API that has it",

@@ -81,9 +81,10 @@ class ResponsesStreamReader:
                 raise error
         self.finished = True
         # Text that no event brought; a server that doesn't stream sends all of it here.
+        output = response.get("output")
         missing = [
             self._item_done(place, item)
-            for place, item in enumerate(response.get("output") or ())
+            for place, item in enumerate(output if isinstance(output, list) else ())
             if isinstance(item, dict) and place not in self._done
         ]
         return _merged([chunk for chunk in missing if chunk is not None])
@@ -214,7 +215,7 @@ class ResponsesStreamReader:
     def response(self) -> ChatCompletionResponse:
         """Return the answer so far; after the end, what a call without a stream would return."""
         whole = self._whole
-        if whole is None or not whole.get("output"):
+        if whole is None or not whole.get("output") or not isinstance(whole["output"], list):
             items = [self._item(index) for index in sorted(self._items)]
             whole = {**self._head, **(whole or {}), "object": "response", "output": items}
             if self._whole is None:
