@@ -37,7 +37,7 @@ def test_a_new_back_end_is_at_most_fifteen_lines(openai_standin: Any) -> None:
     assert space["answer"].text
 
 
-@pytest.mark.parametrize("page", ["openai.md", "groq.md"])
+@pytest.mark.parametrize("page", ["openai.md", "openai_mini.md", "groq.md"])
 def test_the_code_of_a_guide_is_python(page: str) -> None:
     found = blocks(page)
     assert len(found) >= 3
@@ -45,7 +45,7 @@ def test_the_code_of_a_guide_is_python(page: str) -> None:
         compile(block, page, "exec", flags=__import__("ast").PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-@pytest.mark.parametrize("name", ["openai_chat.py", "groq_chat.py"])
+@pytest.mark.parametrize("name", ["openai_chat.py", "openai_mini_chat.py", "groq_chat.py"])
 def test_an_example_runs(name: str, openai_standin: Any) -> None:
     environment = {
         **os.environ,
@@ -55,6 +55,8 @@ def test_an_example_runs(name: str, openai_standin: Any) -> None:
         "OPENAI_API_URL": openai_standin.url,
         "GROQ_API_URL": openai_standin.url,
         "OPENAI_MODEL": openai_standin.models[0],
+        "OPENAI_MINI_API_URL": openai_standin.url,
+        "OPENAI_MINI_MODEL": openai_standin.models[0],
         "GROQ_MODEL": openai_standin.models[0],
     }
     ran = subprocess.run(
