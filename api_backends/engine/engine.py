@@ -80,22 +80,17 @@ class Engine:
         Raises:
             ApiError: What the last attempt ended in, or why there was none.
         """
-        endpoint = self._enter(call)
-        while True:
-            call.attempts += 1
-            try:
-                answer = attempt(endpoint, call)
-            except BaseException as error:
-                due = self._failed(call, endpoint, error)
-                if due is None:
-                    raise
-            else:
-                self.succeeded(call, endpoint, getattr(answer, "usage", None))
-                return answer
-            endpoint = self._reenter(call, due)
+        answer, endpoint = self._answered(call, attempt)
+        self.succeeded(call, endpoint, getattr(answer, "usage", None))
+        return answer
 
     def open(self, call: Call, attempt: Attempt[T]) -> tuple[T, Lease]:
         """Make a call whose answer keeps its place: the lease gives it back."""
+        answer, endpoint = self._answered(call, attempt)
+        return answer, self._lease(call, endpoint)
+
+    def _answered(self, call: Call, attempt: Attempt[T]) -> tuple[T, Endpoint]:
+        """Try until there is an answer; return it with the endpoint whose place it still holds."""
         endpoint = self._enter(call)
         while True:
             call.attempts += 1
@@ -106,7 +101,7 @@ class Engine:
                 if due is None:
                     raise
             else:
-                return answer, self._lease(call, endpoint)
+                return answer, endpoint
             endpoint = self._reenter(call, due)
 
     def _lease(self, call: Call, endpoint: Endpoint) -> Lease:

@@ -10,17 +10,19 @@ don't alternate as its tools demand. https://platform.claude.com/docs/en/api/mes
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
-import threading
-from collections import deque
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema  # type: ignore[import-untyped,unused-ignore]
+
+if __name__ == "__main__":  # run as a script: `servers` lies beside the folder of this file
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from servers.standin_server import ServedStandIn, StandInServer, serve_by_hand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
     timeout = 30
-    server: _Server
+    server: StandInServer
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing: tests read what the server recorded."""
@@ -234,9 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _respond(self, body: bytes) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.requests.append(
-            {"method": self.command, "path": self.path, "headers": headers, "body": body}
-        )
+        self.server.record(self.command, self.path, dict(self.headers), body)
         try:
             self._route(body, headers)
         except RefusedError as refused:
@@ -294,69 +294,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _head(self, status: int, kind: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
-        self.send_header("request-id", f"req_{len(self.server.requests)}")
+        self.send_header("request-id", f"req_{self.server.served}")
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
+class StandIn(ServedStandIn):
+    """The stand-in in this process; see `ServedStandIn`."""
 
-    def __init__(self, port: int, key: str | None, models: tuple[str, ...]) -> None:
-        self.key = key
-        self.models = models
-        self.requests: deque[dict[str, Any]] = deque(maxlen=1000)
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that goes away in the middle may do so; anything else is a mistake here.
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
-class StandIn:
-    """The stand-in in this process, on a thread of its own; a context manager.
-
-    Args:
-        port: Port on 127.0.0.1; a free one if 0.
-        key: The API key to ask for; none if None.
-        models: Names of the models to serve.
-
-    `url` is the address without /v1; `requests` the last 1000 requests, as dictionaries of
-    `method, path, headers` (lower-case names) and `body` (bytes).
-    """
-
-    def __init__(
-        self, port: int = 0, key: str | None = None, models: tuple[str, ...] = MODELS
-    ) -> None:
-        self._server = _Server(port, key, models)
-        self.requests = self._server.requests
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name="anthropic-stand-in", daemon=True
-        )
-        self._thread.start()
-
-    def __enter__(self) -> StandIn:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._server.shutdown()
-        self._thread.join(10)
-        self._server.server_close()
+    handler = _Handler
+    own_models = MODELS
 
 
 def main() -> int:
     """Serve until interrupted."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (a free one)")
-    parser.add_argument("--key", help="API key to ask for (none)")
-    parser.add_argument("--model", action="append", help="name of a model to serve; repeatable")
-    chosen = parser.parse_args()
-    server = _Server(chosen.port, chosen.key, tuple(chosen.model or MODELS))
-    print(f"listening on http://127.0.0.1:{server.server_address[1]}", flush=True)
-    with suppress(KeyboardInterrupt), server:
-        server.serve_forever()
-    return 0
+    return serve_by_hand(StandIn, __doc__)
 
 
 if __name__ == "__main__":

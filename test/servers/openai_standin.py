@@ -10,14 +10,10 @@ give. It prints one line with its address when it is ready.
 
 from __future__ import annotations
 
-import argparse
 import json
-import socket
 import sys
-import threading
-from collections import deque
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +22,13 @@ if __name__ == "__main__":  # run as a script: `servers` lies beside the folder 
     sys.path.insert(0, str(HERE.parent))
 
 from servers import openai_answers as answers  # noqa: E402
+from servers.standin_server import ServedStandIn, StandInServer, serve_by_hand  # noqa: E402
 
 MODELS = ("sample-model", "sample-embedding")
 """The models that it serves unless told otherwise; all of them chat and embed."""
 
 
+@lru_cache(maxsize=1)
 def _validators() -> dict[str, Any]:
     try:
         import jsonschema  # type: ignore[import-untyped,unused-ignore]
@@ -49,7 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1  # head and body leave in one packet
-    server: _Server
+    server: StandInServer
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing: tests read what the server recorded."""
@@ -119,9 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
             request = json.loads(body, parse_constant=_no_constant)
         except ValueError as error:
             raise answers.RefusedError(400, f"the body is not JSON: {error}") from error
-        problem = next(
-            iter(sorted(self.server.validators[kind].iter_errors(request), key=str)), None
-        )
+        problem = next(iter(sorted(_validators()[kind].iter_errors(request), key=str)), None)
         if problem is not None:
             while problem.context:  # of the alternatives, the one that came closest
                 problem = max(problem.context, key=lambda e: len(e.absolute_path))
@@ -160,99 +156,16 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
+class StandIn(ServedStandIn):
+    """The stand-in in this process; see `ServedStandIn`."""
 
-    def __init__(self, port: int, key: str | None, models: tuple[str, ...]) -> None:
-        self.key = key
-        self.models = models
-        self.validators = _validators()
-        self.served = 0
-        self.requests: deque[dict[str, Any]] = deque(maxlen=1000)
-        self.open: set[socket.socket] = set()
-        self.lock = threading.Lock()
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def record(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
-        lower = {name.lower(): value for name, value in headers.items()}
-        with self.lock:
-            self.served += 1
-            self.requests.append({"method": method, "path": path, "headers": lower, "body": body})
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        with self.lock:
-            self.open.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: Any) -> None:
-        with self.lock:
-            self.open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that goes away in the middle may do so; anything else is a mistake here.
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
-class StandIn:
-    """The stand-in in this process, on a thread of its own; a context manager.
-
-    Args:
-        port: Port on 127.0.0.1; a free one if 0.
-        key: The API key to ask for; none if None.
-        models: Names of the models to serve.
-
-    `url` is the address without /v1; `requests` the last 1000 requests, as dictionaries of
-    `method, path, headers` (lower-case names) and `body` (bytes).
-    """
-
-    def __init__(
-        self, port: int = 0, key: str | None = None, models: tuple[str, ...] = MODELS
-    ) -> None:
-        self._server = _Server(port, key, models)
-        self.key = key
-        self.models = models
-        self.requests = self._server.requests
-        self.port: int = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name="openai-stand-in", daemon=True
-        )
-        self._thread.start()
-
-    def __enter__(self) -> StandIn:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Stop serving and end every connection."""
-        self._server.shutdown()
-        self._thread.join(10)
-        with self._server.lock:
-            connections = list(self._server.open)
-        for connection in connections:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._server.server_close()
+    handler = _Handler
+    own_models = MODELS
 
 
 def main() -> int:
     """Serve until interrupted."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (a free one)")
-    parser.add_argument("--key", help="API key to ask for (none)")
-    parser.add_argument("--model", action="append", help="name of a model to serve; repeatable")
-    chosen = parser.parse_args()
-    server = _Server(chosen.port, chosen.key, tuple(chosen.model or MODELS))
-    print(f"listening on http://127.0.0.1:{server.server_address[1]}", flush=True)
-    with suppress(KeyboardInterrupt), server:
-        server.serve_forever()
-    return 0
+    return serve_by_hand(StandIn, __doc__)
 
 
 if __name__ == "__main__":
