@@ -77,7 +77,7 @@ def place_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-_ADDRESSES = re.compile(r"<[^<>]* at 0x[0-9a-f]+>:? ?|HTTPS?Connection(Pool)?\([^)]*\):? ?")
+_ADDRESSES = re.compile(r"<[^<>]* at 0x[0-9a-f]+>:? ?|\w*Connection(Pool)?\([^)]*\):? ?")
 
 
 def reason_of(error: BaseException) -> str:
