@@ -43,7 +43,7 @@ assert "site-packages" in api_backends.__file__, api_backends.__file__
 heavy = {"torch", "transformers", "openvino", "numpy", "requests"} & set(sys.modules)
 assert not heavy, f"importing the packages loads {sorted(heavy)}"
 backends = api_backends.get_available_backends()
-print(f"wheel: {len(names)} files, {len(models)} model types, {len(backends)} back ends")
+print(f"wheel: {len(names)} files, {len(models["models"])} model types, {len(backends)} back ends")
 CHECK
 fresh/bin/ipfs-accelerate --help >/dev/null
 fresh/bin/ipfs-accelerate backends >/dev/null
