@@ -240,8 +240,6 @@ def test_scripts_and_links_exist():
             assert (ROOT / word).is_file(), f"{line}: there is no {word}"
     for path in GUIDES:
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-            if target.endswith("benchmarks.md"):
-                continue  # written by the benchmark run
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 

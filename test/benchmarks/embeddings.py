@@ -203,7 +203,8 @@ def measure_lone_call(
     """
     models, rows = _open(devices)
     for name, model in models.items():
-        forward = model._open()
+        model.warmup()
+        forward = model._runs()._runner  # the same one: two would compete for caches and threads
         tokens = model._tokenizer.encode(sentences, truncate=True)
         calls, forwards = [], []
         for text, ids in zip(sentences, tokens, strict=True):
@@ -222,7 +223,6 @@ def measure_lone_call(
                 "ratio": statistics.median(c / f for c, f in zip(calls, forwards, strict=True)),
             }
         )
-        forward.close()
         model.close()
     return rows
 
