@@ -207,6 +207,10 @@ class ResponsesStreamReader:
                 backend=self.backend or None,
             )
         self.finished = self.finished or saw_done
+        if self._whole is not None and not self._whole.get("output"):
+            error = reported_error(self._whole, self.backend)
+            if error is not None:
+                raise error
         answer = self.response()
         chunk = self._chunk()
         chunk.finish_reason, chunk.usage, chunk.done = answer.finish_reason, answer.usage, True
@@ -221,7 +225,9 @@ class ResponsesStreamReader:
             if self._whole is None:
                 whole["status"] = "completed" if self.finished else "in_progress"
         if whole.get("status") == "failed":
-            whole = {**whole, "status": "in_progress", "error": None}  # raised when it was read
+            whole = {**whole, "status": "in_progress"}
+        if whole.get("error"):
+            whole = {**whole, "error": None}  # raised by `read` or `end`; this is what came
         return read_response(whole, backend=self.backend)
 
     def _item(self, index: int) -> dict[str, Any]:
