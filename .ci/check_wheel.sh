@@ -29,7 +29,7 @@ import zipfile
 with zipfile.ZipFile(sys.argv[1]) as wheel:
     names = set(wheel.namelist())
     assert "hardware/mapped_models.json" in names, "the wheel has no mapped_models.json"
-    models = json.loads(wheel.read("hardware/mapped_models.json"))
+    models = json.loads(wheel.read("hardware/mapped_models.json"))["models"]
     for package in ("api_backends", "hardware", "ipfs_accelerate_py"):
         assert f"{package}/__init__.py" in names, f"the wheel has no {package}"
         assert f"{package}/py.typed" in names, f"the wheel has no {package}/py.typed"
@@ -43,7 +43,7 @@ assert "site-packages" in api_backends.__file__, api_backends.__file__
 heavy = {"torch", "transformers", "openvino", "numpy", "requests"} & set(sys.modules)
 assert not heavy, f"importing the packages loads {sorted(heavy)}"
 backends = api_backends.get_available_backends()
-print(f"wheel: {len(names)} files, {len(models["models"])} model types, {len(backends)} back ends")
+print(f"wheel: {len(names)} files, {len(models)} model types, {len(backends)} back ends")
 CHECK
 fresh/bin/ipfs-accelerate --help >/dev/null
 fresh/bin/ipfs-accelerate backends >/dev/null
